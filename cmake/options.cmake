@@ -1,0 +1,21 @@
+# Language, warnings and sanitizers for every target.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+option(SKEIN_TESTS "Build the tests (needs GoogleTest)" ON)
+option(SKEIN_BENCH "Build the micro-benchmarks (needs Google Benchmark)" OFF)
+option(SKEIN_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+option(SKEIN_WERROR "Warnings are errors" ON)
+set(SKEIN_SANITIZE "" CACHE STRING "Value for -fsanitize=, e.g. address,undefined")
+
+add_library(skein_options INTERFACE)
+target_compile_options(skein_options INTERFACE
+  -Wall -Wextra -Wconversion -Wsign-conversion $<$<BOOL:${SKEIN_WERROR}>:-Werror>)
+if(SKEIN_SANITIZE)
+  target_compile_options(skein_options INTERFACE
+    -fsanitize=${SKEIN_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(skein_options INTERFACE -fsanitize=${SKEIN_SANITIZE})
+endif()
