@@ -1,0 +1,83 @@
+// Where the numbers of an RWKV-7 recurrent state lie, by name.
+//
+// A state holds, per layer and slot, the two token-shift rows ([C] each) and one S x S matrix per
+// head, all f32: C * (S + 2) elements whatever the layout. Engines disagree on the order and none
+// names it, so states cannot be exchanged; here the order is a value, stored with every state that
+// leaves memory.
+//
+// Laws: every offset is unique and below elems_per_layer(); convert(a -> b -> a) is the identity.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace skein {
+
+enum class StateLayout : uint8_t {
+  // [S + 2][C]: row 0 the attention shift, rows 1..S the matrices (row = key index, col = h * S +
+  // value index), row S + 1
+  // the ffn shift. The seed's `[num_emb, head_size + 2, num_batch, 1]`, as web-rwkv has it. One
+  // head is 64 short runs
+  // that lie C * 4 bytes apart: with C = 2048 they share four sets of a 64-set L1 cache.
+  kKeyRows,
+  // [C] shift, [H][K][V], [C] shift: one head is 16 KiB side by side, value index fastest, so that
+  // S r needs no
+  // horizontal sums when lanes run over values.
+  kHeadKeyValue,
+  // [C] shift, [H][V][K], [C] shift: BlinkDL's, rwkv.cpp's and llama.cpp's order.
+  kHeadValueKey,
+};
+
+inline constexpr std::array<StateLayout, 3> kStateLayouts = {
+    StateLayout::kKeyRows, StateLayout::kHeadKeyValue, StateLayout::kHeadValueKey};
+
+constexpr std::string_view to_string(StateLayout layout) noexcept {
+  switch (layout) {
+    case StateLayout::kKeyRows:
+      return "key_rows";
+    case StateLayout::kHeadKeyValue:
+      return "head_key_value";
+    case StateLayout::kHeadValueKey:
+      return "head_value_key";
+  }
+  return "?";
+}
+
+constexpr std::optional<StateLayout> parse_state_layout(std::string_view text) noexcept {
+  for (StateLayout layout : kStateLayouts) {
+    if (text == to_string(layout)) return layout;
+  }
+  return std::nullopt;
+}
+
+// The offsets of one layer of one slot, in f32 elements from its start. The shift rows lie first
+// and last in every layout.
+struct StateMapping {
+  StateLayout layout = StateLayout::kKeyRows;
+  uint32_t num_heads = 0;  // H
+  uint32_t head_size = 0;  // S
+
+  constexpr uint64_t num_emb() const noexcept { return uint64_t{num_heads} * head_size; }
+  constexpr uint64_t elems_per_layer() const noexcept { return num_emb() * (head_size + 2); }
+
+  constexpr uint64_t att_shift() const noexcept { return 0; }
+  constexpr uint64_t ffn_shift() const noexcept { return num_emb() * (head_size + 1); }
+
+  // Offset of S[value][key] of `head`.
+  constexpr uint64_t wkv(uint64_t head, uint64_t key, uint64_t value) const noexcept {
+    const uint64_t S = head_size;
+    switch (layout) {
+      case StateLayout::kKeyRows:
+        return num_emb() * (1 + key) + head * S + value;
+      case StateLayout::kHeadKeyValue:
+        return num_emb() + (head * S + key) * S + value;
+      case StateLayout::kHeadValueKey:
+        return num_emb() + (head * S + value) * S + key;
+    }
+    return 0;
+  }
+};
+
+}  // namespace skein
