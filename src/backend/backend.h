@@ -18,11 +18,10 @@
 #include "backend/kernel_registry.h"
 #include "backend/rwkv7.h"
 #include "base/result.h"
+#include "skein/precision.h"
 
 namespace skein {
 
-// kExact: products of f32 or f16 inputs, accumulated in f32. kFast: may round inputs to bf16 where the device has such products.
-enum class Precision : uint8_t { kExact, kFast };
 
 class Backend {
  public:

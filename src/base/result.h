@@ -1,26 +1,14 @@
-// Result<T>: the value, or one clear line that says what was expected and what was found.
-//
-// Goals: every failure that the world can cause (a file, a device, memory, user input) is a value, never an exception
-// and never an abort. Non-goals: error codes to switch on, stack traces. Our own bugs are CHECKs (check.h), not errors.
+// How Skein makes and passes on errors. The types are public (skein/result.h): every failure that the world can cause is
+// a Result. Our own bugs are CHECKs (check.h), not errors. Non-goals: error codes to switch on, stack traces.
 #pragma once
 
 #include <fmt/format.h>
 
-#include <string>
-#include <tl/expected.hpp>
 #include <utility>
 
+#include "skein/result.h"
+
 namespace skein {
-
-// `message` is one line without a full stop, in the form "FILE: what was expected, what was found".
-struct Error {
-  std::string message;
-};
-
-template <typename T>
-using Result = tl::expected<T, Error>;
-
-using Status = Result<void>;
 
 // Builds the failed Result: `return error("{}: expected {} bytes, found {}", path, want, have);`
 template <typename... Args>
