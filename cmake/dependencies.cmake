@@ -1,4 +1,4 @@
-# Finds what scripts/dependencies.txt pins.
+# Finds what scripts/dependencies.txt pins. Newer versions of the libraries may work; those are the ones tested.
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(tl-expected REQUIRED)
@@ -7,6 +7,7 @@ find_package(CLI11 REQUIRED)
 find_package(hwy REQUIRED)
 if(SKEIN_TESTS)
   find_package(GTest REQUIRED)
+  find_package(Python3 REQUIRED COMPONENTS Interpreter)
   include(GoogleTest)
 endif()
 if(SKEIN_BENCH)

@@ -1,8 +1,10 @@
-# skein_folder(NAME DEPENDS a b ... LINK pkg ...)
+# skein_folder(NAME DEPENDS a b ... LINK pkg ... TEST_DEPENDS c ...)
 #
 # One folder of src/ is one static library skein_NAME of its *.cc files, and one test program NAME_test of its
 # *_test.cc files. Files are found by name: a new kernel or test is a new file and nothing else. DEPENDS names other
-# folders (the arrows of docs/architecture.md, which scripts/check_arrows.py checks), LINK names outside packages.
+# folders (the arrows of scripts/arrows.txt, which scripts/check_arrows.py checks), LINK names outside packages.
+# The targets are recorded in the global properties SKEIN_LIBRARIES (all) and SKEIN_ARCHIVES (those with objects):
+# what crosses folders links the first, and the installed library is made of the second.
 function(skein_folder name)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "DEPENDS;LINK;TEST_DEPENDS")
   file(GLOB sources CONFIGURE_DEPENDS *.cc)
@@ -15,15 +17,29 @@ function(skein_folder name)
     add_library(skein_${name} STATIC ${sources})
     set(scope PUBLIC)
     target_link_libraries(skein_${name} PRIVATE skein_options)
+    set_property(GLOBAL APPEND PROPERTY SKEIN_ARCHIVES skein_${name})
   else()
     add_library(skein_${name} INTERFACE)
     set(scope INTERFACE)
   endif()
-  target_include_directories(skein_${name} ${scope} ${PROJECT_SOURCE_DIR}/src)
+  set_property(GLOBAL APPEND PROPERTY SKEIN_LIBRARIES skein_${name})
+  target_include_directories(skein_${name} ${scope}
+    ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
   target_link_libraries(skein_${name} ${scope} ${ARG_DEPENDS} ${ARG_LINK})
   if(SKEIN_TESTS AND tests)
-    add_executable(${name}_test ${tests})
-    target_link_libraries(${name}_test PRIVATE skein_options skein_${name} ${ARG_TEST_DEPENDS} GTest::gmock GTest::gtest_main)
-    gtest_discover_tests(${name}_test DISCOVERY_TIMEOUT 60)
+    skein_test(${name}_test SOURCES ${tests} DEPENDS skein_${name} ${ARG_TEST_DEPENDS})
   endif()
+endfunction()
+
+# skein_test(NAME SOURCES files ... DEPENDS targets ...)
+#
+# One GoogleTest program, one ctest entry a test case. Cases are listed when ctest starts, not while building, so a
+# build never waits for a program to run. SKEIN_SOURCE_DIR is the repository's root, for models and goldens.
+function(skein_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "SOURCES;DEPENDS")
+  add_executable(${name} ${ARG_SOURCES})
+  target_compile_definitions(${name} PRIVATE SKEIN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE skein_options ${ARG_DEPENDS} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
+    PROPERTIES TIMEOUT 300 LABELS ${name})
 endfunction()
