@@ -21,6 +21,9 @@ class AnyMapping {
  public:
   using Typed = std::variant<RowMajor, ColMajor, Interleave, Morton>;
 
+  // The mapping of no matrix: 0 x 0, an empty span.
+  AnyMapping() : element_bits_(8), typed_(RowMajor({0, 0}, 0)) {}
+
   const Layout& layout() const noexcept { return layout_; }
   Extents extents() const noexcept { return extents_; }
   uint32_t element_bits() const noexcept { return element_bits_; }
