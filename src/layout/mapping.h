@@ -26,6 +26,7 @@
 // offset once. nvcc compiles this header, so nothing here may include fmt or tl::expected.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "base/bits.h"
@@ -183,6 +184,9 @@ class Morton {
       : extents_(extents), side_(side), tile_stride_(tile_stride) {
     CHECK(side != 0 && tile_stride >= uint64_t{side} * side);
     grid_ = {ceil_div<uint64_t>(extents.rows, side), ceil_div<uint64_t>(extents.cols, side)};
+    square_ = std::bit_ceil(min_of(grid_.rows, grid_.cols));
+    strip_bits_ =
+        (std::bit_ceil(grid_.rows < grid_.cols ? grid_.cols : grid_.rows) - 1) & ~(square_ - 1);
   }
 
   SKEIN_HD constexpr Extents extents() const noexcept { return extents_; }
@@ -198,35 +202,27 @@ class Morton {
     return required_span_size() == extents_.num_elems();
   }
 
-  // How many tiles of the grid come before this one on the curve. Cost: a few operations per bit of
-  // the larger side of the grid.
+  // How many tiles of the grid come before this one on the curve. Cost: a dozen operations for each
+  // bit of the shorter side of the grid.
   //
-  // Descends the quadtree. In a node of side 2h whose corner is the tile's coordinate with the low
-  // bits cleared, a tile in the lower half has the whole upper half before it: h rows (all of them
-  // exist, since a row below does) by the node's cols, clipped to the grid. A tile in the right
-  // half has the left quadrant of its half before it: h cols by the half's rows, clipped. `tile &
-  // h` is h or 0, which makes each "if" a product.
+  // A long grid is a strip of squares, each with its own curve: the squares before this one are
+  // full across the shorter side. Then descend the quadtree of the square. In a node of side 2h,
+  // whose corner is the tile's coordinate with the low bits cleared, a tile in the lower half has
+  // the whole upper half before it: h rows (all of them exist, since a row below does) by the
+  // node's cols, clipped to the grid. A tile in the right half has the left quadrant of its half
+  // before it: h cols by the half's rows, clipped. `tile & h` is h or 0, which makes each "if" a
+  // product.
   template <class Index>
   SKEIN_HD constexpr Index tile_rank(Index tile_row, Index tile_col) const noexcept {
-    const uint64_t longer = grid_.rows < grid_.cols ? grid_.cols : grid_.rows;
-    Index rank = Index(0);
-    uint64_t corner_bits = 0;  // the bits above the node's, among those that a coordinate can have
-    uint64_t half = 1;
-    while (half < longer) half *= 2;
-    for (half /= 2; half != 0; half /= 2) {
-      if (half < grid_.rows) {
-        const uint64_t most = min_of<uint64_t>(2 * half, grid_.cols);
-        const Index node_cols =
-            min_of(Index(grid_.cols) - (tile_col & Index(corner_bits)), Index(most));
-        rank = let("rank", rank + (tile_row & Index(half)) * node_cols);
-      }
+    Index rank = grid_.rows < grid_.cols ? (tile_col & Index(strip_bits_)) * Index(grid_.rows)
+                                         : (tile_row & Index(strip_bits_)) * Index(grid_.cols);
+    uint64_t corner_bits = strip_bits_;
+    for (uint64_t half = square_ / 2; half != 0; half /= 2) {
+      const Index cols_left = Index(grid_.cols) - (tile_col & Index(corner_bits));
+      rank = let("rank", rank + (tile_row & Index(half)) * min_of(cols_left, Index(2 * half)));
       corner_bits += half;
-      if (half < grid_.cols) {
-        const uint64_t most = min_of<uint64_t>(half, grid_.rows);
-        const Index half_rows =
-            min_of(Index(grid_.rows) - (tile_row & Index(corner_bits)), Index(most));
-        rank = let("rank", rank + (tile_col & Index(half)) * half_rows);
-      }
+      const Index rows_left = Index(grid_.rows) - (tile_row & Index(corner_bits));
+      rank = let("rank", rank + (tile_col & Index(half)) * min_of(rows_left, Index(half)));
     }
     return rank;
   }
@@ -250,6 +246,10 @@ class Morton {
   Extents grid_;          // tiles
   uint32_t side_;         // T
   uint64_t tile_stride_;  // elements
+  uint64_t square_ =
+      1;  // side of the smallest power-of-two square that spans the shorter side of the grid
+  uint64_t strip_bits_ =
+      0;  // the bits that a coordinate along the longer side can have above square_ - 1
 };
 
 }  // namespace skein
