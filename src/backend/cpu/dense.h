@@ -1,0 +1,70 @@
+// dense: y = W x for one token or many, several matrices in one parallel region.
+//
+// Goals: one token reads each weight once, at the speed of memory; many tokens run at the speed of
+// the multipliers; any dtype and layout in cpu_kernels() (matmul_kernels.h). Non-goals: general
+// BLAS (alpha, beta, transposes), integer products.
+//
+// Laws: results do not depend on the number of threads, bit for bit. They do depend on num_tokens
+// (other kernels, other orders of summation): one token, n tokens and any chunking agree to
+// rounding of f32 sums. Padding of the weights and what lies behind a row of x is never used.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "tensor/tensor.h"
+
+namespace skein {
+
+class ThreadPool;
+
+// What happens to finished outputs while they are in L1: y[row_begin, row_end) of one token. Called
+// once for each (token, row) of a job, from any thread, in ranges of any length; `y` is the token's
+// row, so that y[row_begin] is the first finished element. May write those and nothing else of y.
+// The result must be a function of each element alone (and of `token` and its row), or it would
+// depend on the ranges.
+struct Epilogue {
+  void (*apply)(void* context, float* y, uint64_t token, uint64_t row_begin,
+                uint64_t row_end) = nullptr;
+  void* context = nullptr;
+};
+
+// y[t][row] = sum over col of W[row][col] x[t][col], or += with `add`; then the epilogue.
+struct DenseJob {
+  const Tensor* weights =
+      nullptr;               // [rows][cols], (kDense, dtype, layout) in cpu_kernels(), host memory
+  const float* x = nullptr;  // [T][x_stride_elems], the first `cols` of each row count
+  uint64_t x_stride_elems = 0;
+  float* y = nullptr;  // [T][y_stride_elems], the first `rows` of each row are written
+  uint64_t y_stride_elems = 0;
+  bool add = false;
+  Epilogue epilogue = {};
+};
+
+// Working memory of dense(), about 0.7 MiB a thread whatever the shapes. One dense() at a time may
+// use it.
+class DenseScratch {
+ public:
+  // Errors: the system has not that much memory.
+  static Result<DenseScratch> create(uint32_t num_threads);
+
+  uint32_t num_threads() const noexcept { return num_threads_; }
+  // The part of `thread`, aligned to 64 B; dense.cc knows what lies there.
+  float* of_thread(uint32_t thread) const noexcept;
+
+ private:
+  std::shared_ptr<Buffer> buffer_;
+  uint32_t num_threads_ = 0;
+};
+
+// Runs all jobs in one parallel region: the rows of all of them are shared out by bytes, each
+// thread gets one contiguous piece. No job may read what another one writes. num_tokens >= 1;
+// scratch.num_threads() >= pool.num_threads(). kFast rounds weights and x to bf16 where the target
+// has bf16 products and there are tokens enough for that to matter; sums stay f32.
+void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precision,
+           ThreadPool& pool, DenseScratch& scratch) noexcept;
+
+}  // namespace skein
