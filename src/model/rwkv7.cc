@@ -1,0 +1,111 @@
+#include "model/rwkv7.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace skein {
+namespace {
+
+Status check_batch(const Dimensions& dims, const Batch& batch, const State& state, const Workspace& work) {
+  CHECK(batch.num_tokens() >= 1 && batch.num_tokens() <= work.max_tokens);
+  CHECK(batch.logit_tokens.size() <= work.max_logits);
+  uint32_t next = 0;
+  std::vector<bool> used(state.num_slots);
+  for (const Run& run : batch.runs) {
+    CHECK(run.first_token == next && run.num_tokens >= 1);
+    CHECK(run.slot < state.num_slots && !used[run.slot]);
+    used[run.slot] = true;
+    next += run.num_tokens;
+  }
+  CHECK(next == batch.num_tokens());
+  CHECK(std::is_sorted(batch.logit_tokens.begin(), batch.logit_tokens.end()));
+  CHECK(batch.logit_tokens.empty() || batch.logit_tokens.back() < batch.num_tokens());
+  for (uint32_t id : batch.ids) {
+    if (id >= dims.num_vocab) return error("token id: expected 0 to {}, found {}", dims.num_vocab - 1, id);
+  }
+  return {};
+}
+
+// One buffer of `count` activations of [max_tokens][num_cols], one after the other.
+Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols, std::span<Activation> out) {
+  // Never zero bytes: a model without rank_v still has a low_v, which nothing reads.
+  const uint64_t elems_each = std::max<uint64_t>(max_tokens * num_cols, 1);
+  SKEIN_ASSIGN_OR_RETURN(const auto buffer, backend.allocate(elems_each * out.size() * sizeof(float)));
+  for (size_t i = 0; i < out.size(); ++i) out[i] = {buffer, i * elems_each, num_cols, num_cols};
+  return {};
+}
+
+}  // namespace
+
+uint64_t Rwkv7::bytes_per_token() const noexcept {
+  uint64_t bytes = 0;
+  for (const WeightReport& report : reports_) {
+    if (report.group != WeightGroup::kEmbedding) bytes += report.num_bytes;
+  }
+  const Tensor& emb = weights_.emb;
+  return bytes + emb.cols() * element_bits(emb.dtype()) / 8;
+}
+
+uint64_t Rwkv7::ffn_value_col_bytes() const noexcept {
+  uint64_t bytes = 0;
+  for (const LayerWeights& layer : weights_.layers) bytes += layer.ffn_value.span_bytes() / layer.ffn_value.cols();
+  return bytes;
+}
+
+Result<State> Rwkv7::make_state(uint32_t num_slots) const {
+  CHECK(num_slots >= 1);
+  State state;
+  state.mapping = {backend_.state_layout(), dims_.num_heads, dims_.head_size};
+  state.num_layers = dims_.num_layers;
+  state.num_slots = num_slots;
+  SKEIN_ASSIGN_OR_RETURN(state.buffer, backend_.allocate(state.num_elems() * sizeof(float)));
+  return state;
+}
+
+Result<Workspace> Rwkv7::make_workspace(uint32_t max_tokens, uint32_t max_logits, ActivationLayout layout) const {
+  CHECK(max_tokens >= 1);
+  Workspace work;
+  work.max_tokens = max_tokens;
+  work.max_logits = max_logits;
+  work.activation_layout = layout;
+  const uint32_t C = dims_.num_emb;
+  const auto make = [&](uint32_t num_cols, Activation& out) {
+    return make_activations(backend_, max_tokens, num_cols, {&out, 1});
+  };
+  if (layout == ActivationLayout::kPacked) {
+    SKEIN_RETURN_IF_ERROR(make_activations(backend_, max_tokens, C, work.mixed));
+  } else {
+    for (Activation& mixed : work.mixed) SKEIN_RETURN_IF_ERROR(make(C, mixed));
+  }
+  for (Activation* out : {&work.x, &work.r, &work.k, &work.v, &work.w, &work.a, &work.g, &work.v_first, &work.y, &work.z}) {
+    SKEIN_RETURN_IF_ERROR(make(C, *out));
+  }
+  SKEIN_RETURN_IF_ERROR(make(dims_.rank_w, work.low_w));
+  SKEIN_RETURN_IF_ERROR(make(dims_.rank_a, work.low_a));
+  SKEIN_RETURN_IF_ERROR(make(dims_.rank_v, work.low_v));
+  SKEIN_RETURN_IF_ERROR(make(dims_.rank_g, work.low_g));
+  SKEIN_RETURN_IF_ERROR(make(dims_.num_hidden, work.f));
+  SKEIN_RETURN_IF_ERROR(make_activations(backend_, max_logits, dims_.num_vocab, {&work.logits, 1}));
+  return work;
+}
+
+Status Rwkv7::forward(const Batch& batch, const State& state, const Workspace& work) const {
+  SKEIN_RETURN_IF_ERROR(check_batch(dims_, batch, state, work));
+  backend_.embed(dims_, weights_, batch, work);
+  for (uint32_t layer = 0; layer < dims_.num_layers; ++layer) {
+    const LayerArgs args{dims_, weights_.layers[layer], layer, batch, state, work};
+    backend_.mix6(args);
+    backend_.project_in(args);
+    backend_.project_out(args);
+    backend_.wkv(args);
+    backend_.output(args);
+    backend_.mix(args);
+    backend_.ffn_key(args);
+    backend_.ffn_value(args);
+  }
+  if (!batch.logit_tokens.empty()) backend_.head(dims_, weights_, batch, work);
+  return backend_.finish();
+}
+
+}  // namespace skein

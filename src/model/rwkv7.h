@@ -1,0 +1,84 @@
+// Rwkv7: the weights of one model on one backend, and the forward pass as the ten steps in order.
+//
+// Goals: load any valid file in one pass over its bytes with no second copy of the model in memory; never touch a byte before
+// the file is checked. Non-goals: sessions, sampling, text (engine/), choosing layouts (plan/).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/rwkv7.h"
+#include "base/result.h"
+#include "model/weight_list.h"
+#include "model/weight_plan.h"
+
+namespace skein {
+
+// What `skein inspect` says of one weight.
+struct WeightReport {
+  std::string label;
+  WeightGroup group;
+  DType file_dtype, dtype;
+  Layout layout;
+  uint64_t rows, cols;
+  uint64_t num_bytes;  // in memory, padding included
+};
+
+class Rwkv7 {
+ public:
+  struct LoadOptions {
+    WeightPlan plan;
+    uint32_t num_threads = 1;                          // of the host, for packing
+    std::function<void(double fraction)> on_progress;  // may be empty
+  };
+
+  // `backend` must outlive the model. Errors: what Safetensors::open and infer_dimensions refuse; a tensor that is missing,
+  // has another shape than list_weights() expects or no float dtype; a layout that the backend has no kernel for; no memory.
+  static Result<std::unique_ptr<Rwkv7>> load(const std::string& path, Backend& backend, const LoadOptions& options);
+
+  const Dimensions& dims() const noexcept { return dims_; }
+  const Weights& weights() const noexcept { return weights_; }
+  const WeightPlan& plan() const noexcept { return plan_; }
+  Backend& backend() const noexcept { return backend_; }
+  // One line each: values that are NaN or infinite, tensors that nothing uses.
+  const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+  const std::vector<WeightReport>& reports() const noexcept { return reports_; }
+  // Of the tensors' names, shapes and first bytes: the same file gives the same hash on every machine.
+  uint64_t hash() const noexcept { return hash_; }
+  // The dtype of most of the file's matrix elements.
+  DType file_dtype() const noexcept { return file_dtype_; }
+  uint64_t num_parameters() const noexcept { return num_parameters_; }
+  // Weight bytes that one decoded token reads: all but the embedding, of which it reads one row.
+  uint64_t bytes_per_token() const noexcept;
+  // Of those, the bytes of one col of every layer's ffn.value together: what one zero of f skips in each layer.
+  uint64_t ffn_value_col_bytes() const noexcept;
+
+  // Zero: the state of an empty sequence, in the backend's own layout.
+  Result<State> make_state(uint32_t num_slots) const;
+  Result<Workspace> make_workspace(uint32_t max_tokens, uint32_t max_logits,
+                                   ActivationLayout layout = ActivationLayout::kPacked) const;
+
+  // Runs the batch: advances the slots of its runs in `state`, leaves the asked-for logits in work.logits. Errors: an id that the
+  // model does not have (nothing has run then), device errors. Preconditions (CHECKed): runs cover the ids in order,
+  // slots are distinct and exist, the workspace is large enough.
+  Status forward(const Batch& batch, const State& state, const Workspace& work) const;
+
+ private:
+  friend class WeightLoader;
+  explicit Rwkv7(Backend& backend) : backend_(backend) {}
+
+  Backend& backend_;
+  Dimensions dims_;
+  Weights weights_;
+  WeightPlan plan_;
+  std::vector<std::string> warnings_;
+  std::vector<WeightReport> reports_;
+  uint64_t hash_ = 0;
+  DType file_dtype_ = DType::kF16;
+  uint64_t num_parameters_ = 0;
+};
+
+}  // namespace skein
