@@ -23,8 +23,7 @@ python3 scripts/check_arrows.py || status=1
 python3 scripts/check_sizes.py || status=1
 python3 scripts/check_docs.py || status=1
 
-list() { git ls-files --cached --others --exclude-standard -- "$@"; }
-if ! list '*.h' '*.cc' '*.cu' '*.cuh' | xargs -r -d '\n' clang-format-14 --dry-run -Werror 2>build/format.log; then
+if ! scripts/cpp_files.sh | xargs -r -d '\n' clang-format-14 --dry-run -Werror 2>build/format.log; then
   say "not formatted (./dev format mends it): $(sed -n 's/:[0-9]*:[0-9]*: error:.*//p' build/format.log | sort -u | tr '\n' ' ')"
   status=1
 fi
@@ -41,7 +40,7 @@ changed_sources() {
 known() { grep -Fxf <(sed -n 's/^ *"file": "\(.*\)".*/\1/p' build/dev/compile_commands.json | sed "s|^$root/||" | sort -u) || true; }
 
 if [[ $scope == all ]]; then
-  mapfile -t sources < <(list 'src/*.cc' 'tests/*.cc' | known)
+  mapfile -t sources < <(scripts/cpp_files.sh src tests | known)
 else
   mapfile -t sources < <(changed_sources | known)
 fi
