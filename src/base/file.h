@@ -1,7 +1,8 @@
 // Whole files: text in, bytes out. A written file appears complete or not at all.
 //
-// Goals: no half-written result, whatever fails; errors that name the path and the reason; devices and fifos as
-// targets without harm. Non-goals: appending, random access, reading large data (mapped_file.h).
+// Goals: no half-written result, whatever fails; errors that name the path and the reason; devices
+// and fifos as targets without harm. Non-goals: appending, random access, reading large data
+// (mapped_file.h).
 #pragma once
 
 #include <cstddef>
@@ -13,12 +14,14 @@
 
 namespace skein {
 
-// A file being written. The bytes go to a temporary file in the target's folder; commit() makes them durable and
-// renames them over the target. Destroyed without commit(), it removes the temporary and leaves the target alone.
+// A file being written. The bytes go to a temporary file in the target's folder; commit() makes
+// them durable and renames them over the target. Destroyed without commit(), it removes the
+// temporary and leaves the target alone.
 //
-// A target that exists and is no regular file (/dev/full, /dev/null, a fifo) is written directly, since a rename would
-// destroy it. A symbolic link stays: the file that it points to is replaced. An existing target's permission bits are
-// kept; a new file gets the usual ones (0666 less the umask).
+// A target that exists and is no regular file (/dev/full, /dev/null, a fifo) is written directly,
+// since a rename would destroy it. A symbolic link stays: the file that it points to is replaced.
+// An existing target's permission bits are kept; a new file gets the usual ones (0666 less the
+// umask).
 class AtomicFile {
  public:
   AtomicFile(AtomicFile&& other) noexcept;
@@ -52,7 +55,8 @@ class AtomicFile {
 Status write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 
 // The content of a file of at most `max_bytes`; fifos and character devices are read to their end.
-// Errors: the file cannot be read, is a folder, or is longer than max_bytes (found before it is all in memory).
+// Errors: the file cannot be read, is a folder, or is longer than max_bytes (found before it is all
+// in memory).
 Result<std::string> read_text_file(const std::string& path, uint64_t max_bytes);
 
 }  // namespace skein

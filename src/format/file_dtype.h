@@ -1,5 +1,6 @@
-// FileDType: the element types that a .safetensors file can name. What Skein computes with is tensor/dtype.h; the
-// model loader converts. The sub-byte types of the format (F4, F6_*) are unknown here, so such a file is refused.
+// FileDType: the element types that a .safetensors file can name. What Skein computes with is
+// tensor/dtype.h; the model loader converts. The sub-byte types of the format (F4, F6_*) are
+// unknown here, so such a file is refused.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ enum class FileDType : uint8_t {
 // Bytes of one element: 1, 2, 4 or 8.
 uint64_t file_dtype_bytes(FileDType dtype) noexcept;
 
-// The format's name, e.g. "BF16"; parse_file_dtype is its inverse and gives nothing for any other text.
+// The format's name, e.g. "BF16"; parse_file_dtype is its inverse and gives nothing for any other
+// text.
 std::string_view file_dtype_name(FileDType dtype) noexcept;
 std::optional<FileDType> parse_file_dtype(std::string_view name) noexcept;
 

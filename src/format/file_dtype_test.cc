@@ -1,0 +1,40 @@
+#include "format/file_dtype.h"
+
+#include <gtest/gtest.h>
+
+namespace skein {
+namespace {
+
+struct Known {
+  const char* name;
+  FileDType dtype;
+  uint64_t bytes;
+};
+
+// The format's own list.
+constexpr Known kKnown[] = {{"BOOL", FileDType::kBool, 1},      {"U8", FileDType::kU8, 1},
+                            {"I8", FileDType::kI8, 1},          {"F8_E5M2", FileDType::kF8E5M2, 1},
+                            {"F8_E4M3", FileDType::kF8E4M3, 1}, {"F8_E8M0", FileDType::kF8E8M0, 1},
+                            {"I16", FileDType::kI16, 2},        {"U16", FileDType::kU16, 2},
+                            {"F16", FileDType::kF16, 2},        {"BF16", FileDType::kBF16, 2},
+                            {"I32", FileDType::kI32, 4},        {"U32", FileDType::kU32, 4},
+                            {"F32", FileDType::kF32, 4},        {"C64", FileDType::kC64, 8},
+                            {"F64", FileDType::kF64, 8},        {"I64", FileDType::kI64, 8},
+                            {"U64", FileDType::kU64, 8}};
+
+TEST(FileDTypeTest, NamesAndSizesAreTheFormats) {
+  for (const Known& known : kKnown) {
+    EXPECT_EQ(file_dtype_name(known.dtype), known.name);
+    EXPECT_EQ(file_dtype_bytes(known.dtype), known.bytes) << known.name;
+    EXPECT_EQ(parse_file_dtype(known.name), known.dtype) << known.name;
+  }
+}
+
+TEST(FileDTypeTest, OtherTextsAreNoDType) {
+  for (const char* text : {"", "f32", "F32 ", "F", "F4", "F6_E2M3", "float32"}) {
+    EXPECT_EQ(parse_file_dtype(text), std::nullopt) << text;
+  }
+}
+
+}  // namespace
+}  // namespace skein
