@@ -1,6 +1,7 @@
 // Continues a prompt: the smallest program that uses Skein as a library.
 //
-// usage: generate [PROMPT [MODEL]]     MODEL is a .safetensors file with vocab.txt beside it (default: the shipped one)
+// usage: generate [PROMPT [MODEL]]
+// MODEL is a .safetensors file with vocab.txt beside it (default: the one that ships with Skein).
 #include <skein/skein.h>
 
 #include <iostream>
