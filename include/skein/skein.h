@@ -3,7 +3,10 @@
 //   auto model = skein::Model::load({.model_path = "model.safetensors"});
 //   if (!model) { std::cerr << model.error().message << "\n"; return 2; }
 //   auto session = skein::Session::create(*model);
-//   skein::generate(*session, "Once upon a time", {}, [](std::string_view text) { std::cout << text; return true; });
+//   skein::generate(*session, "Once upon a time", {}, [](std::string_view text) {
+//     std::cout << text;
+//     return true;
+//   });
 //
 // Threads: a Model may be shared by Sessions, but one Model runs one call at a time (its thread pool is one); calls on
 // different Models are independent. Nothing here prints, throws or ends the process.
