@@ -17,14 +17,12 @@ namespace skein {
 
 enum class StateLayout : uint8_t {
   // [S + 2][C]: row 0 the attention shift, rows 1..S the matrices (row = key index, col = h * S +
-  // value index), row S + 1
-  // the ffn shift. The seed's `[num_emb, head_size + 2, num_batch, 1]`, as web-rwkv has it. One
-  // head is 64 short runs
-  // that lie C * 4 bytes apart: with C = 2048 they share four sets of a 64-set L1 cache.
+  // value index), row S + 1 the ffn shift. The seed's `[num_emb, head_size + 2, num_batch, 1]`, as
+  // web-rwkv has it. One head is 64 short runs that lie C * 4 bytes apart: with C = 2048 they share
+  // four sets of a 64-set L1 cache.
   kKeyRows,
   // [C] shift, [H][K][V], [C] shift: one head is 16 KiB side by side, value index fastest, so that
-  // S r needs no
-  // horizontal sums when lanes run over values.
+  // S r needs no horizontal sums when lanes run over values.
   kHeadKeyValue,
   // [C] shift, [H][V][K], [C] shift: BlinkDL's, rwkv.cpp's and llama.cpp's order.
   kHeadValueKey,
@@ -79,5 +77,23 @@ struct StateMapping {
     return 0;
   }
 };
+
+// One layer of one slot from one order to another: the same values at the new offsets. Precondition: the same heads and
+// head size; `from` and `to` of elems_per_layer() elements that do not overlap.
+constexpr void convert_state_layer(const StateMapping& from_mapping, const float* from, const StateMapping& to_mapping,
+                                   float* to) noexcept {
+  const uint64_t C = from_mapping.num_emb(), S = from_mapping.head_size;
+  for (uint64_t c = 0; c < C; ++c) {
+    to[to_mapping.att_shift() + c] = from[from_mapping.att_shift() + c];
+    to[to_mapping.ffn_shift() + c] = from[from_mapping.ffn_shift() + c];
+  }
+  for (uint64_t head = 0; head < from_mapping.num_heads; ++head) {
+    for (uint64_t key = 0; key < S; ++key) {
+      for (uint64_t value = 0; value < S; ++value) {
+        to[to_mapping.wkv(head, key, value)] = from[from_mapping.wkv(head, key, value)];
+      }
+    }
+  }
+}
 
 }  // namespace skein
