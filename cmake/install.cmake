@@ -1,6 +1,5 @@
 # The program, one static library of all folders, the public header and the default model; for other builds
 # find_package(skein) gives the target skein::skein.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 # The program lies at the root of the build folder, where ./dev and people look for it.

@@ -7,6 +7,7 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug, ..." FORCE)
 endif()
+include(GNUInstallDirs)
 
 option(SKEIN_TESTS "Build the tests (needs GoogleTest)" ON)
 option(SKEIN_BENCH "Build the micro-benchmarks (needs Google Benchmark)" OFF)
