@@ -143,7 +143,8 @@ struct GenerateStats {
 
 // Continues `session` with `prompt` (which may be empty if the session has seen tokens; a fresh session starts with
 // token 0, end of text) and hands out the text as it comes: whole UTF-8 characters, never the beginning of a stop text.
-// `on_text` returns false to stop. The session is left after the last token handed out.
+// `on_text` returns false to stop. The session is left after the last token whose text was handed out, a stop text has left
+// no trace in it. Errors: the prompt cannot be encoded, a sampler option out of range, device errors.
 Result<GenerateStats> generate(Session& session, std::string_view prompt, const GenerateOptions& options,
                                const std::function<bool(std::string_view text)>& on_text);
 
