@@ -1,7 +1,8 @@
 // Buffer: a block of memory of one backend, shared by the tensors that lie in it.
 //
-// Goals: tensors name memory as (buffer, byte offset), never as a bare pointer, so that the same Tensor serves a host
-// block, a mapped file, a WebGPU buffer and a CUDA allocation. Non-goals: reference counting of parts, growing.
+// Goals: tensors name memory as (buffer, byte offset), never as a bare pointer, so that the same
+// Tensor serves a host block, a mapped file, a WebGPU buffer and a CUDA allocation. Non-goals:
+// reference counting of parts, growing.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +21,8 @@ class Buffer {
 
   uint64_t num_bytes() const noexcept { return num_bytes_; }
 
-  // The memory as the host sees it, or nullptr where only the device does. For a buffer over a mapped file, writing
-  // through it is a fault.
+  // The memory as the host sees it, or nullptr where only the device does. For a buffer over a
+  // mapped file, writing through it is a fault.
   std::byte* host_data() const noexcept { return host_data_; }
 
  protected:
@@ -33,12 +34,13 @@ class Buffer {
   std::byte* host_data_;
 };
 
-// Bytes behind the last element of a host buffer that a SIMD kernel may read (never use): one 64-byte vector and the
-// prefetch distance need no check at the end of a run.
+// Bytes behind the last element of a host buffer that a SIMD kernel may read (never use): one
+// 64-byte vector and the prefetch distance need no check at the end of a run.
 inline constexpr uint64_t kReadSlackBytes = 128;
 
-// Zero-filled host memory, aligned to 2 MiB from 2 MiB on (and advised to be huge pages), to 4 KiB below;
-// kReadSlackBytes readable bytes lie behind it. Fails with one line where the system has not that much memory.
+// Zero-filled host memory, aligned to 2 MiB from 2 MiB on (and advised to be huge pages), to 4 KiB
+// below; kReadSlackBytes readable bytes lie behind it. Fails with one line where the system has not
+// that much memory.
 Result<std::shared_ptr<Buffer>> allocate_host_buffer(uint64_t num_bytes);
 
 // Memory that `owner` keeps alive: a mapped file, a test's array.

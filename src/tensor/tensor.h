@@ -1,8 +1,8 @@
 // Tensor: a matrix of weights somewhere in memory: buffer + byte offset + dtype + mapping.
 //
-// A matrix has rows = outputs and cols = inputs (the dimension summed over); a vector is a matrix of one row. The
-// mapping (layout/any_mapping.h) says at which element of the span (row, col) lies. Tensors are cheap values that share
-// their buffer; they neither own a device nor know one.
+// A matrix has rows = outputs and cols = inputs (the dimension summed over); a vector is a matrix
+// of one row. The mapping (layout/any_mapping.h) says at which element of the span (row, col) lies.
+// Tensors are cheap values that share their buffer; they neither own a device nor know one.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,10 @@ class Tensor {
 
   // Precondition: the span of `mapping` lies inside `buffer` from `offset_bytes` on.
   Tensor(std::shared_ptr<Buffer> buffer, uint64_t offset_bytes, DType dtype, AnyMapping mapping)
-      : buffer_(std::move(buffer)), offset_bytes_(offset_bytes), dtype_(dtype), mapping_(std::move(mapping)) {
+      : buffer_(std::move(buffer)),
+        offset_bytes_(offset_bytes),
+        dtype_(dtype),
+        mapping_(std::move(mapping)) {
     DCHECK(buffer_ != nullptr && offset_bytes_ + span_bytes() <= buffer_->num_bytes());
   }
 
@@ -36,7 +39,8 @@ class Tensor {
   uint64_t rows() const noexcept { return mapping_.extents().rows; }
   uint64_t cols() const noexcept { return mapping_.extents().cols; }
 
-  // num_elems: logical elements. span_elems: what the mapping needs, padding included. span_bytes: the same in bytes.
+  // num_elems: logical elements. span_elems: what the mapping needs, padding included. span_bytes:
+  // the same in bytes.
   uint64_t num_elems() const noexcept { return rows() * cols(); }
   uint64_t span_elems() const noexcept { return mapping_.required_span_size(); }
   uint64_t span_bytes() const noexcept { return span_bytes_of(mapping_, dtype_); }
@@ -44,7 +48,8 @@ class Tensor {
   const std::shared_ptr<Buffer>& buffer() const noexcept { return buffer_; }
   uint64_t offset_bytes() const noexcept { return offset_bytes_; }
 
-  // The first byte of the span; the buffer must be visible to the host. Any alignment: mapped files promise none.
+  // The first byte of the span; the buffer must be visible to the host. Any alignment: mapped files
+  // promise none.
   std::byte* host_data() const noexcept {
     DCHECK(buffer_ != nullptr && buffer_->host_data() != nullptr);
     return buffer_->host_data() + offset_bytes_;

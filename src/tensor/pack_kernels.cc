@@ -1,0 +1,311 @@
+// See pack_kernels.h. The conversions are plain loops without branches, which compilers vectorize
+// for each target; only the transposes need shuffles by name.
+#include "tensor/pack_kernels.h"
+
+#include <bit>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/float16.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tensor/pack_kernels.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skein {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Branch-free twins of the functions in base/float16.h, where branches keep loops scalar; a test
+// holds the two together. Why not the CPU's own conversions: they quiet NaNs, and the bytes would
+// differ between machines.
+struct F32Code {
+  using Bits = uint32_t;
+  static HWY_INLINE uint32_t widen(uint32_t u) { return u; }
+  static HWY_INLINE uint32_t narrow(uint32_t u) { return u; }
+};
+
+struct BF16Code {
+  using Bits = uint16_t;
+  static HWY_INLINE uint32_t widen(uint16_t h) { return static_cast<uint32_t>(h) << 16; }
+  static HWY_INLINE uint16_t narrow(uint32_t u) {
+    const uint32_t nan = (u >> 16) | 0x40u;
+    const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+  }
+};
+
+struct F16Code {
+  using Bits = uint16_t;
+  static HWY_INLINE uint32_t widen(uint16_t h) {
+    const uint32_t sign = (h & 0x8000u) << 16;
+    const uint32_t magnitude = h & 0x7fffu;
+    const uint32_t subnormal =
+        std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
+    // The exponent's bias grows by 112; infinity and NaN need another 112 to get to 255.
+    const uint32_t normal =
+        (magnitude << 13) + (112u << 23) + (magnitude >= 0x7c00u ? 112u << 23 : 0u);
+    return sign | (magnitude < 0x400u ? subnormal : normal);
+  }
+  static HWY_INLINE uint16_t narrow(uint32_t u) {
+    const uint32_t sign = (u >> 16) & 0x8000u;
+    const uint32_t magnitude = u & 0x7fffffffu;
+    const uint32_t special = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    // Where the addend is not below 2^-14, the sum is not used.
+    const uint32_t subnormal =
+        std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+    const uint32_t normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
+    const uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
+    return static_cast<uint16_t>(sign | (magnitude >= 0x477ff000u ? special : finite));
+  }
+};
+
+template <class From, class To>
+HWY_ATTR void convert_loop(const std::byte* HWY_RESTRICT src, std::byte* HWY_RESTRICT dst,
+                           uint64_t num_elems) {
+  for (uint64_t i = 0; i < num_elems; ++i) {
+    typename From::Bits from;
+    std::memcpy(&from, src + i * sizeof from, sizeof from);
+    const typename To::Bits to = To::narrow(From::widen(from));
+    std::memcpy(dst + i * sizeof to, &to, sizeof to);
+  }
+}
+
+template <class From>
+HWY_ATTR void convert_from(const std::byte* src, std::byte* dst, DType to, uint64_t num_elems) {
+  switch (to) {
+    case DType::kF32:
+      return convert_loop<From, F32Code>(src, dst, num_elems);
+    case DType::kF16:
+      return convert_loop<From, F16Code>(src, dst, num_elems);
+    case DType::kBF16:
+      return convert_loop<From, BF16Code>(src, dst, num_elems);
+  }
+}
+
+HWY_ATTR void convert_run(const std::byte* src, DType from, std::byte* dst, DType to,
+                          uint64_t num_elems) {
+  switch (from) {
+    case DType::kF32:
+      return convert_from<F32Code>(src, dst, to, num_elems);
+    case DType::kF16:
+      return convert_from<F16Code>(src, dst, to, num_elems);
+    case DType::kBF16:
+      return convert_from<BF16Code>(src, dst, to, num_elems);
+  }
+}
+
+template <class Bits>
+HWY_ATTR void transpose_scalar(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                               uint64_t dst_stride, uint64_t rows, uint64_t cols) {
+  for (uint64_t j = 0; j < cols; ++j) {
+    for (uint64_t i = 0; i < rows; ++i) {
+      std::memcpy(dst + j * dst_stride + i * sizeof(Bits), src + i * src_stride + j * sizeof(Bits),
+                  sizeof(Bits));
+    }
+  }
+}
+
+#if HWY_TARGET == HWY_SCALAR
+
+HWY_ATTR void transpose_16(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                           uint64_t dst_stride, uint64_t rows, uint64_t cols) {
+  transpose_scalar<uint16_t>(src, src_stride, dst, dst_stride, rows, cols);
+}
+
+HWY_ATTR void transpose_32(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                           uint64_t dst_stride, uint64_t rows, uint64_t cols) {
+  transpose_scalar<uint32_t>(src, src_stride, dst, dst_stride, rows, cols);
+}
+
+#else
+
+// kRows x kCols elements of 16 bits, each 4 or 8. Three rounds of zipping row i with row i + 4
+// rotate the bits of the element's index (i, j) by three places, which exchanges i and j.
+template <int kRows, int kCols>
+HWY_ATTR void transpose_block_16(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                                 uint64_t dst_stride) {
+  const hn::FixedTag<uint16_t, 8> d;
+  const hn::FixedTag<uint8_t, 16> bytes;
+  const hn::FixedTag<uint8_t, 8> half_bytes;
+  using V = hn::Vec<decltype(d)>;
+  const auto load = [&](int row) HWY_ATTR {
+    if (row >= kRows) return hn::Zero(d);
+    const auto* from =
+        reinterpret_cast<const uint8_t*>(src) + static_cast<uint64_t>(row) * src_stride;
+    if constexpr (kCols == 8) return hn::BitCast(d, hn::LoadU(bytes, from));
+    return hn::BitCast(d, hn::ZeroExtendVector(bytes, hn::LoadU(half_bytes, from)));
+  };
+  V a0 = load(0), a1 = load(1), a2 = load(2), a3 = load(3);
+  V a4 = load(4), a5 = load(5), a6 = load(6), a7 = load(7);
+  for (int round = 0; round < 3; ++round) {
+    const V b0 = hn::InterleaveLower(d, a0, a4), b1 = hn::InterleaveUpper(d, a0, a4);
+    const V b2 = hn::InterleaveLower(d, a1, a5), b3 = hn::InterleaveUpper(d, a1, a5);
+    const V b4 = hn::InterleaveLower(d, a2, a6), b5 = hn::InterleaveUpper(d, a2, a6);
+    const V b6 = hn::InterleaveLower(d, a3, a7), b7 = hn::InterleaveUpper(d, a3, a7);
+    a0 = b0, a1 = b1, a2 = b2, a3 = b3, a4 = b4, a5 = b5, a6 = b6, a7 = b7;
+  }
+  const auto store = [&](int col, V v) HWY_ATTR {
+    if (col >= kCols) return;
+    auto* to = reinterpret_cast<uint8_t*>(dst) + static_cast<uint64_t>(col) * dst_stride;
+    if constexpr (kRows == 8) {
+      hn::StoreU(hn::BitCast(bytes, v), bytes, to);
+    } else {
+      hn::StoreU(hn::LowerHalf(half_bytes, hn::BitCast(bytes, v)), half_bytes, to);
+    }
+  };
+  store(0, a0), store(1, a1), store(2, a2), store(3, a3);
+  store(4, a4), store(5, a5), store(6, a6), store(7, a7);
+}
+
+// 4 x 4 elements of 32 bits, in two rounds.
+HWY_ATTR inline void transpose_block_32(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                                        uint64_t dst_stride) {
+  const hn::FixedTag<uint32_t, 4> d;
+  const hn::FixedTag<uint8_t, 16> bytes;
+  using V = hn::Vec<decltype(d)>;
+  const auto* from = reinterpret_cast<const uint8_t*>(src);
+  auto* to = reinterpret_cast<uint8_t*>(dst);
+  V a0 = hn::BitCast(d, hn::LoadU(bytes, from));
+  V a1 = hn::BitCast(d, hn::LoadU(bytes, from + src_stride));
+  V a2 = hn::BitCast(d, hn::LoadU(bytes, from + 2 * src_stride));
+  V a3 = hn::BitCast(d, hn::LoadU(bytes, from + 3 * src_stride));
+  for (int round = 0; round < 2; ++round) {
+    const V b0 = hn::InterleaveLower(d, a0, a2), b1 = hn::InterleaveUpper(d, a0, a2);
+    const V b2 = hn::InterleaveLower(d, a1, a3), b3 = hn::InterleaveUpper(d, a1, a3);
+    a0 = b0, a1 = b1, a2 = b2, a3 = b3;
+  }
+  hn::StoreU(hn::BitCast(bytes, a0), bytes, to);
+  hn::StoreU(hn::BitCast(bytes, a1), bytes, to + dst_stride);
+  hn::StoreU(hn::BitCast(bytes, a2), bytes, to + 2 * dst_stride);
+  hn::StoreU(hn::BitCast(bytes, a3), bytes, to + 3 * dst_stride);
+}
+
+// kRows rows by all cols that a block of 8 or 4 takes; returns how many those are.
+template <int kRows>
+HWY_ATTR uint64_t transpose_strip_16(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                                     uint64_t dst_stride, uint64_t cols) {
+  uint64_t j = 0;
+  for (; j + 8 <= cols; j += 8) {
+    transpose_block_16<kRows, 8>(src + 2 * j, src_stride, dst + j * dst_stride, dst_stride);
+  }
+  if (j + 4 <= cols) {
+    transpose_block_16<kRows, 4>(src + 2 * j, src_stride, dst + j * dst_stride, dst_stride);
+    j += 4;
+  }
+  return j;
+}
+
+HWY_ATTR void transpose_16(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                           uint64_t dst_stride, uint64_t rows, uint64_t cols) {
+  uint64_t i = 0;
+  while (i + 4 <= rows) {
+    const uint64_t height = i + 8 <= rows ? 8 : 4;
+    const std::byte* from = src + i * src_stride;
+    std::byte* to = dst + 2 * i;
+    const uint64_t j = height == 8 ? transpose_strip_16<8>(from, src_stride, to, dst_stride, cols)
+                                   : transpose_strip_16<4>(from, src_stride, to, dst_stride, cols);
+    transpose_scalar<uint16_t>(from + 2 * j, src_stride, to + j * dst_stride, dst_stride, height,
+                               cols - j);
+    i += height;
+  }
+  transpose_scalar<uint16_t>(src + i * src_stride, src_stride, dst + 2 * i, dst_stride, rows - i,
+                             cols);
+}
+
+HWY_ATTR void transpose_32(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                           uint64_t dst_stride, uint64_t rows, uint64_t cols) {
+  uint64_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    const std::byte* from = src + i * src_stride;
+    std::byte* to = dst + 4 * i;
+    uint64_t j = 0;
+    for (; j + 4 <= cols; j += 4) {
+      transpose_block_32(from + 4 * j, src_stride, to + j * dst_stride, dst_stride);
+    }
+    transpose_scalar<uint32_t>(from + 4 * j, src_stride, to + j * dst_stride, dst_stride, 4,
+                               cols - j);
+  }
+  transpose_scalar<uint32_t>(src + i * src_stride, src_stride, dst + 4 * i, dst_stride, rows - i,
+                             cols);
+}
+
+#endif  // HWY_TARGET == HWY_SCALAR
+
+}  // namespace HWY_NAMESPACE
+}  // namespace skein
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace skein {
+namespace {
+
+HWY_EXPORT(convert_run);
+HWY_EXPORT(transpose_16);
+HWY_EXPORT(transpose_32);
+
+// A constant length makes memcpy one or two moves; as a call it would cost more than its bytes.
+template <uint64_t kRunBytes>
+void copy_short_runs(const std::byte* src, GridStrides src_strides, std::byte* dst,
+                     GridStrides dst_strides, uint64_t rows, uint64_t chunks) {
+  for (uint64_t i = 0; i < rows; ++i) {
+    const std::byte* from = src + i * src_strides.row;
+    std::byte* to = dst + i * dst_strides.row;
+    for (uint64_t j = 0; j < chunks; ++j) {
+      std::memcpy(to + j * dst_strides.chunk, from + j * src_strides.chunk, kRunBytes);
+    }
+  }
+}
+
+}  // namespace
+
+void convert_run(const std::byte* src, DType from, std::byte* dst, DType to,
+                 uint64_t num_elems) noexcept {
+  HWY_DYNAMIC_DISPATCH(convert_run)(src, from, dst, to, num_elems);
+}
+
+void transpose(const std::byte* src, uint64_t src_stride, std::byte* dst, uint64_t dst_stride,
+               uint64_t rows, uint64_t cols, uint32_t elem_bytes) noexcept {
+  DCHECK(elem_bytes == 2 || elem_bytes == 4);
+  if (elem_bytes == 2) {
+    HWY_DYNAMIC_DISPATCH(transpose_16)(src, src_stride, dst, dst_stride, rows, cols);
+  } else {
+    HWY_DYNAMIC_DISPATCH(transpose_32)(src, src_stride, dst, dst_stride, rows, cols);
+  }
+}
+
+void copy_grid(const std::byte* src, GridStrides src_strides, std::byte* dst,
+               GridStrides dst_strides, uint64_t rows, uint64_t chunks,
+               uint64_t run_bytes) noexcept {
+  const auto copy = [&](auto copy_runs) {
+    copy_runs(src, src_strides, dst, dst_strides, rows, chunks);
+  };
+  switch (run_bytes) {
+    case 4:
+      return copy(copy_short_runs<4>);
+    case 8:
+      return copy(copy_short_runs<8>);
+    case 16:
+      return copy(copy_short_runs<16>);
+    case 32:
+      return copy(copy_short_runs<32>);
+    case 64:
+      return copy(copy_short_runs<64>);
+    case 128:
+      return copy(copy_short_runs<128>);
+    default:
+      break;
+  }
+  for (uint64_t i = 0; i < rows; ++i) {
+    for (uint64_t j = 0; j < chunks; ++j) {
+      std::memcpy(dst + i * dst_strides.row + j * dst_strides.chunk,
+                  src + i * src_strides.row + j * src_strides.chunk, run_bytes);
+    }
+  }
+}
+
+}  // namespace skein
+#endif  // HWY_ONCE
