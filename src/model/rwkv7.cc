@@ -90,7 +90,8 @@ Result<Workspace> Rwkv7::make_workspace(uint32_t max_tokens, uint32_t max_logits
   return work;
 }
 
-Status Rwkv7::forward(const Batch& batch, const State& state, const Workspace& work) const {
+Status Rwkv7::forward(const Batch& batch, const State& state, const Workspace& work,
+                      const std::function<void(uint32_t layer)>& after_layer) const {
   SKEIN_RETURN_IF_ERROR(check_batch(dims_, batch, state, work));
   backend_.embed(dims_, weights_, batch, work);
   for (uint32_t layer = 0; layer < dims_.num_layers; ++layer) {
@@ -103,6 +104,7 @@ Status Rwkv7::forward(const Batch& batch, const State& state, const Workspace& w
     backend_.mix(args);
     backend_.ffn_key(args);
     backend_.ffn_value(args);
+    if (after_layer) after_layer(layer);
   }
   if (!batch.logit_tokens.empty()) backend_.head(dims_, weights_, batch, work);
   return backend_.finish();

@@ -64,7 +64,9 @@ class Rwkv7 {
   // Runs the batch: advances the slots of its runs in `state`, leaves the asked-for logits in work.logits. Errors: an id that the
   // model does not have (nothing has run then), device errors. Preconditions (CHECKed): runs cover the ids in order,
   // slots are distinct and exist, the workspace is large enough.
-  Status forward(const Batch& batch, const State& state, const Workspace& work) const;
+  // `after_layer`, if any, is called when the steps of a layer have been given to the backend: for measurements.
+  Status forward(const Batch& batch, const State& state, const Workspace& work,
+                 const std::function<void(uint32_t layer)>& after_layer = {}) const;
 
  private:
   friend class WeightLoader;
