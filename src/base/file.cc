@@ -111,8 +111,8 @@ Result<AtomicFile> AtomicFile::open(const std::string& path) {
     file.temporary_path_.clear();
     return error("{}: cannot create a file in its folder: {}", path, reason(errno));
   }
-  if (exists)
-    ::fchmod(file.fd_, info.st_mode & kPermissionBits);  // best effort: the content matters more
+  // Best effort: the content matters more.
+  if (exists) ::fchmod(file.fd_, info.st_mode & kPermissionBits);
   return file;
 }
 

@@ -98,8 +98,9 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     }
     if (expect_ != Expect::kDType) return unexpected("a string");
     const auto dtype = parse_file_dtype(text);
-    if (!dtype)
+    if (!dtype) {
       return fail("expected a dtype such as F16, BF16 or F32, found {}", quote_name(text));
+    }
     tensor_.dtype = *dtype;
     expect_ = Expect::kField;
     return true;

@@ -24,8 +24,15 @@ constexpr bool is_alignment(uint64_t bytes) noexcept {
   return is_power_of_two(bytes) && bytes <= (uint64_t{1} << 30);
 }
 
+tl::unexpected<Error> header_too_long(const std::string& path, uint64_t found_bytes) {
+  return error("{}: expected a header of at most {} bytes, found {}", path,
+               Safetensors::kMaxHeaderBytes, found_bytes);
+}
+
 // `text` as a JSON string with its quotes.
 Result<std::string> json_string(const std::string& text, const std::string& path) {
+  // Never shorter than the text: spares the copies of one that cannot fit.
+  if (text.size() > Safetensors::kMaxHeaderBytes) return header_too_long(path, text.size());
   try {
     return nlohmann::json(text).dump();
   } catch (const nlohmann::json::exception&) {  // the library's only way to say so
@@ -138,8 +145,7 @@ Result<SafetensorsWriter> SafetensorsWriter::create(
   const std::string text = std::move(header).finish(
       std::max(options.data_alignment_bytes, options.tensor_alignment_bytes));
   if (text.size() - kLengthBytes > Safetensors::kMaxHeaderBytes) {
-    return error("{}: expected a header of at most {} bytes, found {}", path,
-                 Safetensors::kMaxHeaderBytes, text.size() - kLengthBytes);
+    return header_too_long(path, text.size() - kLengthBytes);
   }
 
   SKEIN_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::open(path));

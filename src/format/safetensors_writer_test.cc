@@ -182,7 +182,7 @@ TEST_F(SafetensorsWriterTest, RefusesWhatTheReaderWouldRefuse) {
   EXPECT_THAT(refusal({{"a", FileDType::kU8, std::vector<uint64_t>(33, 1)}}),
               HasSubstr("at most 32"));
   EXPECT_THAT(refusal({}, {{"a", "\xc3"}}), HasSubstr("UTF-8"));
-  EXPECT_THAT(refusal({}, {{"a", std::string(Safetensors::kMaxHeaderBytes, 'x')}}),
+  EXPECT_THAT(refusal({}, {{"a", std::string(Safetensors::kMaxHeaderBytes + 1, 'x')}}),
               HasSubstr("header of at most"));
 }
 
