@@ -1,8 +1,10 @@
 // Extents: how many rows and cols a matrix has. rows = outputs, cols = inputs (the dimension summed
-// over). Compiled by nvcc too, so it includes nothing but <cstdint>.
+// over). Compiled by nvcc too, so no fmt and no tl::expected here.
 #pragma once
 
 #include <cstdint>
+
+#include "layout/host_device.h"
 
 namespace skein {
 
@@ -12,9 +14,9 @@ struct Extents {
 
   // The logical elements, without any padding. The product must be representable; make_mapping()
   // proves that it is.
-  constexpr uint64_t num_elems() const noexcept { return rows * cols; }
+  SKEIN_HD constexpr uint64_t num_elems() const noexcept { return rows * cols; }
 
-  friend constexpr bool operator==(const Extents& a, const Extents& b) noexcept {
+  SKEIN_HD friend constexpr bool operator==(const Extents& a, const Extents& b) noexcept {
     return a.rows == b.rows && a.cols == b.cols;
   }
 };

@@ -32,12 +32,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "layout/extents.h"
-
-#if defined(__CUDACC__)
-#define SKEIN_HD __host__ __device__
-#else
-#define SKEIN_HD
-#endif
+#include "layout/host_device.h"
 
 namespace skein {
 
