@@ -1,0 +1,44 @@
+// What is behind the public classes Model and Session; for the engine itself and for commands that look deeper.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine/tokenizer.h"
+#include "model/rwkv7.h"
+#include "skein/skein.h"
+
+namespace skein::internal {
+
+struct ModelImpl {
+  std::unique_ptr<Backend> backend;  // before rwkv7, which refers to it
+  std::unique_ptr<Rwkv7> rwkv7;
+  std::optional<Tokenizer> tokenizer;
+  ModelInfo info;
+};
+
+struct SessionImpl {
+  std::shared_ptr<Model> model;
+  State state;  // one slot
+  uint64_t num_tokens = 0;
+  std::vector<float> logits;  // [N], or empty
+  uint32_t chunk = 512;
+
+  // Made when first needed: one for single tokens, so that decoding stays in the caches, one for chunks.
+  std::optional<Workspace> decode_work, prefill_work;
+
+  const Rwkv7& rwkv7() const noexcept { return *model->impl().rwkv7; }
+  // A workspace of at least that many tokens and logits.
+  Result<const Workspace*> workspace(uint32_t num_tokens, uint32_t num_logits);
+  // Runs one chunk and leaves the logits of its last token in `logits`, or of all tokens in the workspace that it returns.
+  Result<const Workspace*> run_chunk(std::span<const uint32_t> ids, bool all_logits);
+};
+
+// Where the vocabulary of the model at `model_path` lies: NAME.vocab.txt, vocab.txt or rwkv_vocab_v20230424.txt in its folder.
+// Empty where there is none.
+std::string find_vocabulary(const std::string& model_path);
+
+}  // namespace skein::internal

@@ -1,0 +1,133 @@
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/thread_pool.h"
+#include "engine/backends.h"
+#include "engine/impl.h"
+#include "skein/skein.h"
+
+namespace skein {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kDefaultModel = "goose-tiny/goose-tiny.safetensors";
+
+// The folder of the running program; empty where the system does not tell.
+fs::path program_folder() {
+  std::array<char, PATH_MAX> path{};
+  const ssize_t length = readlink("/proc/self/exe", path.data(), path.size());
+  return length <= 0 ? fs::path() : fs::path(std::string(path.data(), static_cast<size_t>(length))).parent_path();
+}
+
+// The vocabulary, if the model has one. A vocabulary that was named must be there; one that was found must fit.
+Result<std::optional<Tokenizer>> load_tokenizer(const LoadOptions& options, const std::string& model_path,
+                                                uint32_t num_vocab) {
+  const std::string path = options.vocab_path.empty() ? internal::find_vocabulary(model_path) : options.vocab_path;
+  if (path.empty()) return std::optional<Tokenizer>();
+  SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
+  if (tokenizer.num_ids() > num_vocab) {
+    return error("{}: expected token ids below {}, the vocabulary size of {}, found ids up to {}", path, num_vocab,
+                 model_path, tokenizer.num_ids() - 1);
+  }
+  return std::optional<Tokenizer>(std::move(tokenizer));
+}
+
+ModelInfo make_info(const std::string& path, const Rwkv7& rwkv7) {
+  const Dimensions& dims = rwkv7.dims();
+  ModelInfo info;
+  info.path = path;
+  info.format = "safetensors";
+  info.dtype = to_string(rwkv7.file_dtype());
+  info.backend = rwkv7.backend().name();
+  info.device = rwkv7.backend().description();
+  info.layouts = rwkv7.plan().text();
+  info.num_layers = dims.num_layers;
+  info.num_emb = dims.num_emb;
+  info.num_hidden = dims.num_hidden;
+  info.num_heads = dims.num_heads;
+  info.head_size = dims.head_size;
+  info.num_vocab = dims.num_vocab;
+  info.num_parameters = rwkv7.num_parameters();
+  info.bytes_per_token = rwkv7.bytes_per_token();
+  info.model_hash = rwkv7.hash();
+  info.warnings = rwkv7.warnings();
+  return info;
+}
+
+}  // namespace
+
+namespace internal {
+
+std::string find_vocabulary(const std::string& model_path) {
+  const fs::path model(model_path);
+  for (const std::string& name : {model.stem().string() + ".vocab.txt", std::string("vocab.txt"),
+                                  std::string("rwkv_vocab_v20230424.txt")}) {
+    const fs::path candidate = model.parent_path() / name;
+    std::error_code ignored;
+    if (fs::exists(candidate, ignored)) return candidate.string();
+  }
+  return {};
+}
+
+}  // namespace internal
+
+std::string_view version() noexcept { return SKEIN_VERSION; }
+
+Result<std::string> default_model_path() {
+  std::vector<fs::path> folders;
+  if (const char* models = std::getenv("SKEIN_MODELS"); models != nullptr && *models != '\0') {
+    folders.emplace_back(models);
+  } else if (const fs::path program = program_folder(); !program.empty()) {
+    folders = {program / "../share/skein/models",  // installed
+               program / "../../models"};          // build/PRESET of a checkout
+  }
+  // A program that uses the library lies anywhere; these are where the library was built and installed.
+  folders.insert(folders.end(), {SKEIN_INSTALL_MODELS, SKEIN_SOURCE_MODELS});
+  for (const fs::path& folder : folders) {
+    std::error_code ignored;
+    const fs::path path = (folder / kDefaultModel).lexically_normal();
+    if (fs::is_regular_file(path, ignored)) return path.string();
+  }
+  return error("no default model: expected {} in {}; name a model file, or the folder in SKEIN_MODELS", kDefaultModel,
+               folders.front().lexically_normal().string());
+}
+
+Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
+  auto impl = std::make_unique<internal::ModelImpl>();
+  std::string path = options.model_path;
+  if (path.empty()) {
+    SKEIN_ASSIGN_OR_RETURN(path, default_model_path());
+  }
+  SKEIN_ASSIGN_OR_RETURN(impl->backend, make_backend(options.backend, options.num_threads, options.precision));
+  Rwkv7::LoadOptions load_options;
+  SKEIN_ASSIGN_OR_RETURN(load_options.plan, parse_weight_plan(options.layout));
+  load_options.num_threads = options.num_threads != 0 ? options.num_threads : num_physical_cores();
+  load_options.on_progress = options.on_progress;
+  SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(path, *impl->backend, load_options));
+  SKEIN_ASSIGN_OR_RETURN(impl->tokenizer, load_tokenizer(options, path, impl->rwkv7->dims().num_vocab));
+  impl->info = make_info(path, *impl->rwkv7);
+  return std::shared_ptr<Model>(new Model(std::move(impl)));
+}
+
+Model::Model(std::unique_ptr<internal::ModelImpl> impl) : impl_(std::move(impl)) {}
+Model::~Model() = default;
+
+const ModelInfo& Model::info() const noexcept { return impl_->info; }
+
+Result<std::vector<uint32_t>> Model::encode(std::string_view text) const {
+  if (!impl_->tokenizer) {
+    return error("{}: expected a vocabulary beside it (vocab.txt), found none; name one with --vocab", impl_->info.path);
+  }
+  return impl_->tokenizer->encode(text);
+}
+
+std::string Model::decode(std::span<const uint32_t> ids) const {
+  return impl_->tokenizer ? impl_->tokenizer->decode(ids) : std::string();
+}
+
+}  // namespace skein
