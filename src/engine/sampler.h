@@ -52,10 +52,10 @@ class Sampler {
   // validate(options) holds, num_vocab > 0.
   Sampler(const SamplerOptions& options, uint32_t num_vocab);
 
-  // The next token. `logits` [N], N = num_vocab. It is not accepted yet. Cost for 65,536 logits of a
-  // model that is fairly sure (SSE2, EPYC, 2026-11): 12 µs greedy, 30 µs with min_p, 40 to 90 µs with
-  // top_k, 75 µs without filters and 95 µs with top_p (one exp a logit); 300 µs with top_p on the flat
-  // logits of random weights, 1.5 ms at worst (filters on logits that are all the same).
+  // The next token. `logits` [N], N = num_vocab. It is not accepted yet. Cost for 65,536 logits of
+  // a model that is fairly sure (SSE2, EPYC, 2026-11): 12 µs greedy, 30 µs with min_p, 40 to 90 µs
+  // with top_k, 75 µs without filters and 95 µs with top_p (one exp a logit); 300 µs with top_p on
+  // the flat logits of random weights, 1.5 ms at worst (filters on logits that are all the same).
   uint32_t sample(std::span<const float> logits);
 
   // Counts a token for the penalties: what was sampled, and where wanted the prompt. Ids beyond the

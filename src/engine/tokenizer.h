@@ -34,8 +34,8 @@ class Tokenizer {
   // parse() of the file at `path`.
   static Result<Tokenizer> load(const std::string& path);
 
-  // Time: at most num_bytes * (the longest token's bytes) steps, typically two steps a byte; 100 to
-  // 200 MB/s. Error: the vocabulary lacks a single byte and the text needs it; the message names
+  // Time: at most num_bytes * (the longest token's bytes) steps; typically 100 to 200 MB/s.
+  // Error: the vocabulary lacks a single byte and the text needs it; the message names
   // the byte and its offset.
   Result<std::vector<uint32_t>> encode(std::string_view bytes) const;
 
