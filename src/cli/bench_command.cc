@@ -1,0 +1,220 @@
+#include "cli/bench_command.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "cli/machine.h"
+#include "cli/measure.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/table.h"
+#include "cli/terminal.h"
+
+namespace skein::cli {
+namespace {
+
+struct Flags {
+  LoadOptions load;
+  MeasureOptions measure;
+  CLI::Option* models = nullptr;
+  CLI::Option* layouts = nullptr;
+  std::string threads;
+  bool json = false;
+};
+
+// One loaded model and what was measured of it.
+struct BenchResult {
+  std::string model, type, layout, backend;
+  uint32_t num_threads = 0;
+  ModelMeasurement measurement;
+};
+
+// One line of the output.
+struct Figures {
+  double tokens_per_s, deviation, gb_s, percent;
+};
+
+Figures figures_of(const TestResult& test, double bandwidth) {
+  const double speed = median(test.tokens_per_s);
+  const double bytes_per_s = speed * test.bytes_per_token;
+  return {speed, deviation(test.tokens_per_s), bytes_per_s / 1e9, 100 * bytes_per_s / bandwidth};
+}
+
+// Every combination that the flags ask for, model by model.
+std::vector<LoadOptions> list_cases(const Flags& flags) {
+  std::vector<std::string> models = texts(*flags.models), layouts = texts(*flags.layouts);
+  if (models.empty()) models.emplace_back();
+  if (layouts.empty()) layouts.emplace_back();
+  const std::vector<uint32_t> threads =
+      flags.threads.empty() ? std::vector{num_physical_cores()} : split_numbers(flags.threads);
+  std::vector<LoadOptions> cases;
+  for (const std::string& model : models) {
+    for (const std::string& layout : layouts) {
+      for (const uint32_t num_threads : threads) {
+        LoadOptions options = flags.load;
+        options.model_path = model;
+        options.layout = layout;
+        options.num_threads = num_threads;
+        cases.push_back(std::move(options));
+      }
+    }
+  }
+  return cases;
+}
+
+Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& measure,
+                             const std::string& label) {
+  SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(options));
+  ProgressBar bar(label);
+  const ModelInfo& info = model->info();
+  BenchResult result{info.path, info.dtype, info.layouts, info.backend, options.num_threads, {}};
+  SKEIN_ASSIGN_OR_RETURN(result.measurement, measure_model(model, measure, [&bar](double fraction) {
+                           bar.update(fraction);
+                         }));
+  return result;
+}
+
+Json results_json(const std::vector<BenchResult>& results) {
+  Json list = Json::array();
+  for (const BenchResult& result : results) {
+    for (const TestResult& test : result.measurement.tests) {
+      const Figures figures = figures_of(test, result.measurement.bandwidth);
+      Json entry;
+      entry["model"] = result.model;
+      entry["type"] = result.type;
+      entry["layout"] = result.layout;
+      entry["backend"] = result.backend;
+      entry["threads"] = result.num_threads;
+      entry["test"] = test.test;
+      entry["tokens_per_s"] = figures.tokens_per_s;
+      entry["tokens_per_s_samples"] = test.tokens_per_s;
+      entry["bytes_per_token"] = test.bytes_per_token;
+      entry["gb_s"] = figures.gb_s;
+      entry["bandwidth_percent"] = figures.percent;
+      list.push_back(std::move(entry));
+    }
+  }
+  return list;
+}
+
+// The best bandwidth of each number of threads, in GB/s.
+std::map<uint32_t, double> bandwidths_gb_s(const std::vector<BenchResult>& results) {
+  std::map<uint32_t, double> bandwidths;
+  for (const BenchResult& result : results) {
+    double& best = bandwidths[result.num_threads];
+    best = std::max(best, result.measurement.bandwidth / 1e9);
+  }
+  return bandwidths;
+}
+
+Json bench_json(const std::vector<BenchResult>& results) {
+  Json json;
+  json["version"] = version();
+  json["machine"] = to_json(describe_machine());
+  double best = 0;
+  Json by_threads = Json::object();
+  for (const auto& [num_threads, gb_s] : bandwidths_gb_s(results)) {
+    by_threads[std::to_string(num_threads)] = gb_s;
+    best = std::max(best, gb_s);
+  }
+  json["bandwidth_gb_s"] = best;
+  json["bandwidth_gb_s_by_threads"] = std::move(by_threads);
+  json["results"] = results_json(results);
+  return json;
+}
+
+std::string bench_text(const std::vector<BenchResult>& results) {
+  Table table({{"model"},
+               {"type"},
+               {"layout"},
+               {"backend"},
+               {"threads", Align::kRight},
+               {"test", Align::kRight},
+               {"tokens/s", Align::kRight},
+               {"bytes/token", Align::kRight},
+               {"GB/s", Align::kRight},
+               {"% of read", Align::kRight}});
+  for (const BenchResult& result : results) {
+    for (const TestResult& test : result.measurement.tests) {
+      const Figures figures = figures_of(test, result.measurement.bandwidth);
+      table.add_row({std::filesystem::path(result.model).stem().string(), result.type,
+                     result.layout, result.backend, fmt::format("{}", result.num_threads),
+                     test.test,
+                     fmt::format("{:.2f} ± {:.2f}", figures.tokens_per_s, figures.deviation),
+                     bytes_text(test.bytes_per_token), fmt::format("{:.2f}", figures.gb_s),
+                     fmt::format("{:.1f}", figures.percent)});
+    }
+  }
+  std::string text = table.to_text() + "\n";
+  for (const auto& [num_threads, gb_s] : bandwidths_gb_s(results)) {
+    text += fmt::format("read bandwidth of {} thread{}: {:.2f} GB/s\n", num_threads,
+                        num_threads == 1 ? "" : "s", gb_s);
+  }
+  return text;
+}
+
+Status run(const Flags& flags) {
+  if (flags.measure.num_prefill == 0 && flags.measure.num_decode == 0) {
+    return error("nothing to measure: --prefill and --tokens are both 0");
+  }
+  const std::vector<LoadOptions> cases = list_cases(flags);
+  std::vector<BenchResult> results;
+  for (const LoadOptions& options : cases) {
+    const std::string label = fmt::format("bench {}/{}", results.size() + 1, cases.size());
+    SKEIN_ASSIGN_OR_RETURN(results.emplace_back(), run_case(options, flags.measure, label));
+  }
+  return flags.json ? write_json(bench_json(results)) : write_stdout(bench_text(results));
+}
+
+void add_options(CLI::App& command, Flags& flags) {
+  command
+      .add_option("--prefill", flags.measure.num_prefill,
+                  "Tokens of the prefill test; 0: none (512)")
+      ->check(whole_number(0, 1u << 20))
+      ->type_name("N");
+  command
+      .add_option("-n,--tokens", flags.measure.num_decode,
+                  "Tokens of the decode test; 0: none (128)")
+      ->check(whole_number(0, 1u << 20))
+      ->type_name("N");
+  command
+      .add_option("-r,--repeat", flags.measure.num_repeats, "Repetitions; medians are shown (5)")
+      ->check(whole_number(1, 10'000))
+      ->type_name("N");
+  flags.models = add_texts(command, "-m,--model", "Model; may be repeated (the shipped one)")
+                     ->type_name("FILE")
+                     ->group("Model");
+  flags.layouts = add_texts(command, "--layout", "Weight layout; may be repeated (measured best)")
+                      ->type_name("LAYOUT")
+                      ->group("Model");
+  command
+      .add_option("-t,--threads", flags.threads, "Threads, one or several numbers (physical cores)")
+      ->check(whole_numbers(1, kMaxThreads))
+      ->type_name("1,2")
+      ->group("Model");
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App& command = *app.add_subcommand("bench", "Measure prefill and decode");
+  add_options(command, *flags);
+  add_backend_options(command, flags->load);
+  add_json_option(command, flags->json);
+  add_examples(
+      command,
+      "  skein bench\n"
+      "  skein bench -m model.safetensors --tokens 100\n"
+      "  skein bench -t 1,2 --layout row_major --layout 'interleave(16,64,1)' --json\n"
+      "bytes/token are the weights really read, without the cols of ffn.value that zero\n"
+      "activations skip; % is of the read bandwidth that the same threads had in this run.");
+  command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace skein::cli

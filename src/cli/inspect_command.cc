@@ -1,0 +1,113 @@
+#include "cli/inspect_command.h"
+
+#include <memory>
+#include <string>
+
+#include "base/hash.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/table.h"
+#include "engine/impl.h"
+
+namespace skein::cli {
+namespace {
+
+struct Flags {
+  LoadOptions load;
+  bool json = false;
+};
+
+Json info_json(const ModelInfo& info) {
+  Json json;
+  json["model"] = info.path;
+  json["format"] = info.format;
+  json["type"] = info.dtype;
+  json["hash"] = hash_text(info.model_hash);
+  json["backend"] = info.backend;
+  json["device"] = info.device;
+  json["layouts"] = info.layouts;
+  json["parameters"] = info.num_parameters;
+  json["bytes_per_token"] = info.bytes_per_token;
+  json["layers"] = info.num_layers;
+  json["emb"] = info.num_emb;
+  json["hidden"] = info.num_hidden;
+  json["heads"] = info.num_heads;
+  json["head_size"] = info.head_size;
+  json["vocab"] = info.num_vocab;
+  json["warnings"] = info.warnings;
+  return json;
+}
+
+Json tensors_json(const Rwkv7& rwkv7) {
+  Json list = Json::array();
+  for (const WeightReport& report : rwkv7.reports()) {
+    Json tensor;
+    tensor["name"] = report.label;
+    tensor["group"] = to_string(report.group);
+    tensor["shape"] = {report.rows, report.cols};
+    tensor["file_type"] = to_string(report.file_dtype);
+    tensor["type"] = to_string(report.dtype);
+    tensor["layout"] = to_string(report.layout);
+    tensor["bytes"] = report.num_bytes;
+    list.push_back(std::move(tensor));
+  }
+  return list;
+}
+
+std::string info_text(const ModelInfo& info) {
+  return fmt::format(
+      "model            {}\n"
+      "format           {}, {}, hash {}\n"
+      "runs on          {}: {}\n"
+      "layouts          {}\n"
+      "parameters       {}\n"
+      "bytes per token  {}, less what zero activations skip\n"
+      "dimensions       {} layers, C {}, F {}, {} heads of {}, N {}\n\n",
+      info.path, info.format, info.dtype, hash_text(info.model_hash), info.backend, info.device,
+      info.layouts, count_text(static_cast<double>(info.num_parameters)),
+      bytes_text(static_cast<double>(info.bytes_per_token)), info.num_layers, info.num_emb,
+      info.num_hidden, info.num_heads, info.head_size, info.num_vocab);
+}
+
+std::string tensors_text(const Rwkv7& rwkv7) {
+  Table table({{"tensor"},
+               {"group"},
+               {"rows", Align::kRight},
+               {"cols", Align::kRight},
+               {"file"},
+               {"type"},
+               {"layout"},
+               {"bytes", Align::kRight}});
+  for (const WeightReport& report : rwkv7.reports()) {
+    table.add_row({report.label, std::string(to_string(report.group)),
+                   fmt::format("{}", report.rows), fmt::format("{}", report.cols),
+                   std::string(to_string(report.file_dtype)), std::string(to_string(report.dtype)),
+                   to_string(report.layout), fmt::format("{}", report.num_bytes)});
+  }
+  return table.to_text();
+}
+
+Status run(const Flags& flags) {
+  SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(flags.load));
+  const Rwkv7& rwkv7 = *model->impl().rwkv7;
+  if (!flags.json) return write_stdout(info_text(model->info()) + tensors_text(rwkv7));
+  Json json = info_json(model->info());
+  json["tensors"] = tensors_json(rwkv7);
+  return write_json(json);
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App& command = *app.add_subcommand("inspect", "Show what a model is made of");
+  add_json_option(command, flags->json);
+  add_model_options(command, flags->load);
+  add_examples(command,
+               "  skein inspect\n"
+               "  skein inspect -m model.safetensors --layout row_major\n"
+               "  skein inspect --json | jq '.tensors[] | select(.group == \"ffn.value\")'");
+  command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace skein::cli

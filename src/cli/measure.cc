@@ -1,0 +1,157 @@
+#include "cli/measure.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "engine/impl.h"
+
+namespace skein::cli {
+namespace {
+
+constexpr uint32_t kWarmUpTokens = 8;
+constexpr uint32_t kChunk = 512;  // tokens that prefill runs at once
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// `count` ids of [0, num_vocab), the same on every machine (splitmix64).
+std::vector<uint32_t> random_ids(uint32_t count, uint32_t num_vocab) {
+  std::vector<uint32_t> ids(count);
+  uint64_t state = 1;
+  for (uint32_t& id : ids) {
+    state += 0x9e3779b97f4a7c15u;
+    uint64_t z = state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    id = static_cast<uint32_t>((z ^ (z >> 31)) % num_vocab);
+  }
+  return ids;
+}
+
+Result<double> time_prefill(Session& session, std::span<const uint32_t> ids) {
+  SKEIN_RETURN_IF_ERROR(session.reset());
+  const auto start = std::chrono::steady_clock::now();
+  SKEIN_RETURN_IF_ERROR(session.prefill(ids));
+  return seconds_since(start);
+}
+
+Result<double> time_decode(Session& session, std::span<const uint32_t> ids) {
+  SKEIN_RETURN_IF_ERROR(session.reset());
+  const auto start = std::chrono::steady_clock::now();
+  for (const uint32_t id : ids) SKEIN_RETURN_IF_ERROR(session.step(id));
+  return seconds_since(start);
+}
+
+// Zero elements among the first num_cols of one token's row of an activation.
+Result<uint64_t> count_zeros(Backend& backend, const Activation& activation) {
+  std::vector<float> row(activation.num_cols);
+  SKEIN_RETURN_IF_ERROR(backend.download(*activation.buffer,
+                                         activation.offset_elems * sizeof(float),
+                                         std::as_writable_bytes(std::span(row))));
+  return static_cast<uint64_t>(std::count(row.begin(), row.end(), 0.0f));
+}
+
+// Whether the backend's sparse kernel leaves out the weights of zero activations. The oracle
+// multiplies by them.
+bool skips_zeros(const Rwkv7& rwkv7) {
+  return rwkv7.backend().name() != "reference" &&
+         rwkv7.weights().layers.front().ffn_value.layout().kind == LayoutKind::kColMajor;
+}
+
+}  // namespace
+
+Result<double> measure_bytes_per_token(const Model& model, std::span<const uint32_t> ids) {
+  CHECK(!ids.empty());
+  const Rwkv7& rwkv7 = *model.impl().rwkv7;
+  const auto all_bytes = static_cast<double>(rwkv7.bytes_per_token());
+  if (!skips_zeros(rwkv7)) return all_bytes;
+  SKEIN_ASSIGN_OR_RETURN(const State state, rwkv7.make_state(1));
+  SKEIN_ASSIGN_OR_RETURN(const Workspace work, rwkv7.make_workspace(1, 1));
+  const Run run{0, 0, 1};
+  uint64_t num_zeros = 0;
+  Status counted;
+  const auto after_layer = [&](uint32_t) {
+    const auto zeros = count_zeros(rwkv7.backend(), work.f);
+    if (zeros) {
+      num_zeros += *zeros;
+    } else if (counted) {
+      counted = tl::unexpected(zeros.error());
+    }
+  };
+  for (const uint32_t id : ids) {
+    SKEIN_RETURN_IF_ERROR(rwkv7.forward({{&id, 1}, {&run, 1}, {}}, state, work, after_layer));
+  }
+  SKEIN_RETURN_IF_ERROR(counted);
+  // One col of one layer.
+  const double col_bytes =
+      static_cast<double>(rwkv7.ffn_value_col_bytes()) / rwkv7.dims().num_layers;
+  return all_bytes - static_cast<double>(num_zeros) / static_cast<double>(ids.size()) * col_bytes;
+}
+
+Result<ModelMeasurement> measure_model(const std::shared_ptr<Model>& model,
+                                       const MeasureOptions& options,
+                                       const MeasureProgress& progress) {
+  CHECK(options.num_repeats >= 1);
+  SKEIN_ASSIGN_OR_RETURN(Session session, Session::create(model));
+  SKEIN_RETURN_IF_ERROR(session.set_chunk(kChunk));
+  Backend& backend = *model->impl().backend;
+  const uint32_t num_vocab = model->info().num_vocab;
+  const std::vector<uint32_t> prompt = random_ids(options.num_prefill, num_vocab);
+  const std::vector<uint32_t> continuation = random_ids(options.num_decode, num_vocab);
+  TestResult prefill{fmt::format("pp{}", options.num_prefill), {}, 0};
+  TestResult decode{fmt::format("tg{}", options.num_decode), {}, 0};
+
+  progress(0);
+  if (!prompt.empty()) {
+    SKEIN_RETURN_IF_ERROR(time_prefill(session, prompt));
+    // A chunk of prefill reads every weight once, whatever its length.
+    const auto num_chunks = static_cast<double>(ceil_div<size_t>(prompt.size(), kChunk));
+    prefill.bytes_per_token = num_chunks * static_cast<double>(model->info().bytes_per_token) /
+                              static_cast<double>(prompt.size());
+  }
+  if (!continuation.empty()) {
+    const size_t count = std::min<size_t>(kWarmUpTokens, continuation.size());
+    SKEIN_RETURN_IF_ERROR(time_decode(session, std::span(continuation).first(count)));
+    SKEIN_ASSIGN_OR_RETURN(decode.bytes_per_token, measure_bytes_per_token(*model, continuation));
+  }
+
+  std::vector<double> bandwidths;
+  for (uint32_t repeat = 0; repeat < options.num_repeats; ++repeat) {
+    progress((repeat + 1.0) / (options.num_repeats + 1.0));
+    SKEIN_ASSIGN_OR_RETURN(bandwidths.emplace_back(), backend.measure_read_bandwidth());
+    if (!prompt.empty()) {
+      SKEIN_ASSIGN_OR_RETURN(const double seconds, time_prefill(session, prompt));
+      prefill.tokens_per_s.push_back(static_cast<double>(prompt.size()) / seconds);
+    }
+    if (!continuation.empty()) {
+      SKEIN_ASSIGN_OR_RETURN(const double seconds, time_decode(session, continuation));
+      decode.tokens_per_s.push_back(static_cast<double>(continuation.size()) / seconds);
+    }
+  }
+  ModelMeasurement result;
+  if (!prompt.empty()) result.tests.push_back(std::move(prefill));
+  if (!continuation.empty()) result.tests.push_back(std::move(decode));
+  result.bandwidth = median(std::move(bandwidths));
+  return result;
+}
+
+double median(std::vector<double> values) {
+  CHECK(!values.empty());
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+double deviation(std::span<const double> values) {
+  if (values.size() < 2) return 0;
+  double mean = 0, squares = 0;
+  for (const double value : values) mean += value / static_cast<double>(values.size());
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return std::sqrt(squares / static_cast<double>(values.size() - 1));
+}
+
+}  // namespace skein::cli

@@ -1,0 +1,59 @@
+// What `skein bench` measures of one loaded model: speed of prefill and decode, bytes really read,
+// and the bandwidth of the same moments.
+//
+// Goals: every speed stands beside its roof; repetitions of all tests are interleaved, so that a
+// machine that slows down slows all of them. Non-goals: time per operation (that is the
+// profiler's).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "skein/skein.h"
+
+namespace skein::cli {
+
+struct MeasureOptions {
+  uint32_t num_prefill = 512;  // 0: no prefill test
+  uint32_t num_decode = 128;   // 0: no decode test
+  uint32_t num_repeats = 5;    // >= 1
+};
+
+// One test of one model: "pp512" or "tg128".
+struct TestResult {
+  std::string test;
+  std::vector<double> tokens_per_s;  // one a repetition
+  double bytes_per_token = 0;        // of weights, really read
+};
+
+struct ModelMeasurement {
+  std::vector<TestResult> tests;
+  double bandwidth =
+      0;  // bytes/s that the model's threads can read; median of one measurement a repetition
+};
+
+// Called before each piece of work with the part that is done.
+using MeasureProgress = std::function<void(double fraction)>;
+
+// Warms up, then repeats every test. Random tokens with a fixed seed, from an empty state each
+// time.
+Result<ModelMeasurement> measure_model(const std::shared_ptr<Model>& model,
+                                       const MeasureOptions& options,
+                                       const MeasureProgress& progress);
+
+// Weight bytes that decoding `ids` reads a token: ModelInfo::bytes_per_token less the cols of
+// ffn.value that the kernels skip because their activation is zero. Runs the tokens once.
+Result<double> measure_bytes_per_token(const Model& model, std::span<const uint32_t> ids);
+
+// Of at least one value; the mean of the middle two where their number is even.
+double median(std::vector<double> values);
+
+// Sample standard deviation; 0 for a single value.
+double deviation(std::span<const double> values);
+
+}  // namespace skein::cli
