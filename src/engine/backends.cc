@@ -5,6 +5,7 @@
 #include <array>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/cpu_target.h"
 #include "backend/reference/reference_backend.h"
 
 namespace skein {
@@ -23,5 +24,8 @@ Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t nu
   }
   return error("backend: expected one of {}, found '{}'", fmt::join(kNames, ", "), name);
 }
+
+std::vector<std::string_view> cpu_targets() { return supported_cpu_targets(); }
+std::string_view cpu_target() noexcept { return cpu_target_name(); }
 
 }  // namespace skein

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "backend/backend.h"
 #include "base/result.h"
@@ -18,5 +19,10 @@ std::span<const std::string_view> backend_names() noexcept;
 // "auto" is the fastest backend that this machine has. num_threads 0: one per physical core. Errors: an unknown name (the
 // known ones are listed), a number of threads beyond ThreadPool's bounds, a device that is not there.
 Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads, Precision precision);
+
+// The instruction sets that backend cpu can be told to use on this machine (environment variable
+// SKEIN_CPU), worst first, and the one that it uses now.
+std::vector<std::string_view> cpu_targets();
+std::string_view cpu_target() noexcept;
 
 }  // namespace skein
