@@ -4,9 +4,9 @@
 // skip the products with zero; a dense x costs no more than dense() would. Non-goals: sparse
 // weights.
 //
-// Laws: results do not depend on the number of threads, bit for bit. Zeros of either sign are
-// skipped, so an infinite or NaN weight counts only where its x is not zero (dense() would give
-// NaN).
+// Laws: results do not depend on the number of threads, bit for bit. Products with zero (of either
+// sign) are skipped: an infinite or NaN weight counts only where its x is not zero, unless x is so
+// dense that the dense product is taken, where it makes NaN.
 #pragma once
 
 #include <cstdint>

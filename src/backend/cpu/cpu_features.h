@@ -1,0 +1,9 @@
+// What this CPU has beyond the targets that Highway 1.0 knows.
+#pragma once
+
+namespace skein {
+
+// VDPBF16PS and the conversions of AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later).
+bool cpu_has_avx512_bf16() noexcept;
+
+}  // namespace skein

@@ -1,0 +1,110 @@
+// The f32 microkernel: 32 rows times a panel of tokens, the sums in registers.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/dense_gemm_f32.cc"
+#include "hwy/foreach_target.h"  // must come before highway.h
+#include "hwy/highway.h"
+//
+#include <algorithm>
+
+#include "backend/cpu/dense_gemm.h"
+#include "backend/cpu/matmul-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skein::HWY_NAMESPACE {
+namespace {
+
+// Two vectors of rows times kWidth tokens: with 32 registers 24 sums, 2 weights, 1 of x; with 16
+// registers 12, 2, 1. At 12 tokens a col costs 14 loads for 24 FMAs: the two load ports keep up.
+constexpr size_t kVecs = 2;
+constexpr uint32_t kWidth = kLanes == 16 ? 12 : 6;
+
+// A panel of 256 cols is 32 KiB, a token panel 12 KiB: both in an L1 of 48 KiB (Zen 5), the second
+// one in 32 KiB (Zen 4), which then streams the first from L2.
+constexpr uint32_t kMaxCols = 256;
+
+// Tokens are packed in fours, so a width of 6 or 2 leaves gaps.
+constexpr uint32_t token_stride(uint32_t width) { return (width + 3) / 4 * 4; }
+
+template <size_t kTokens>
+HWY_INLINE void multiply_rows(const float* HWY_RESTRICT panel, const float* HWY_RESTRICT x,
+                              size_t num_cols, float* HWY_RESTRICT y, size_t y_stride,
+                              size_t num_tokens, bool add) {
+  const F32Tag d;
+  F32Vec acc[kTokens][kVecs];
+  HWY_UNROLL(16)
+  for (size_t t = 0; t < kTokens; ++t) {
+    HWY_UNROLL(4)
+    for (size_t v = 0; v < kVecs; ++v) {
+      acc[t][v] = add && t < num_tokens ? hn::LoadU(d, y + t * y_stride + v * kLanes) : hn::Zero(d);
+    }
+  }
+  constexpr size_t kStride = token_stride(kTokens);
+  for (size_t c = 0; c < num_cols; ++c) {
+    F32Vec w[kVecs];
+    HWY_UNROLL(4)
+    for (size_t v = 0; v < kVecs; ++v) w[v] = hn::LoadU(d, panel + c * kPanelRows + v * kLanes);
+    HWY_UNROLL(16)
+    for (size_t t = 0; t < kTokens; ++t) {
+      const F32Vec xs = hn::Set(d, x[c * kStride + t]);
+      HWY_UNROLL(4)
+      for (size_t v = 0; v < kVecs; ++v) acc[t][v] = hn::MulAdd(w[v], xs, acc[t][v]);
+    }
+  }
+  HWY_UNROLL(16)
+  for (size_t t = 0; t < kTokens; ++t) {
+    if (t >= num_tokens) break;
+    HWY_UNROLL(4)
+    for (size_t v = 0; v < kVecs; ++v) hn::StoreU(acc[t][v], d, y + t * y_stride + v * kLanes);
+  }
+}
+
+template <size_t kTokens>
+void multiply(const float* panel, const float* packed_x, uint32_t num_cols, float* y,
+              uint64_t y_stride, uint32_t num_tokens, bool add) {
+  for (size_t r = 0; r < kPanelRows; r += kVecs * kLanes) {
+    multiply_rows<kTokens>(panel + r, packed_x, num_cols, y + r, y_stride, num_tokens, add);
+  }
+}
+
+uint64_t packed_elems(uint32_t width, uint32_t num_cols) {
+  return uint64_t{token_stride(width)} * num_cols;
+}
+
+// packed[col][token_stride(width)]
+void pack_x(const float* x, uint64_t stride, uint32_t num_tokens, uint32_t width, uint32_t num_cols,
+            float* packed) {
+  const uint32_t to_stride = token_stride(width);
+  for (uint32_t t = 0; t < to_stride; t += 4) {
+    if (t + 4 <= num_tokens) {
+      transpose_4_rows(x + t * stride, stride, num_cols, packed + t, to_stride);
+      continue;
+    }
+    for (uint32_t c = 0; c < num_cols; ++c) {
+      for (uint32_t i = t; i < t + 4; ++i) {
+        packed[c * to_stride + i] = i < num_tokens ? x[i * stride + c] : 0.0f;
+      }
+    }
+  }
+}
+
+const GemmOps* gemm_ops() {
+  static constexpr GemmOps kOps = {
+      kMaxCols, kWidth,  packed_elems,
+      pack_x,   nullptr, {multiply<kWidth / 3>, multiply<kWidth * 2 / 3>, multiply<kWidth>}};
+  record_executed_cpu_target(HWY_TARGET);
+  return &kOps;
+}
+
+}  // namespace
+}  // namespace skein::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace skein {
+
+HWY_EXPORT(gemm_ops);
+
+const GemmOps& gemm_ops_f32() noexcept { return *HWY_DYNAMIC_DISPATCH(gemm_ops)(); }
+
+}  // namespace skein
+#endif  // HWY_ONCE

@@ -1,0 +1,52 @@
+// SparseKernel: what sparse() needs to know about one dtype of `col_major`. Internal to the CPU
+// backend.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "backend/kernel_registry.h"
+#include "base/thread_pool.h"
+#include "tensor/tensor.h"
+
+namespace skein {
+
+// A block of weights for many tokens, decoded to [col][kSparseRows] f32: 256 KiB, a quarter of L2.
+// Rows are 8 AVX-512 sums, as many as hide the latency of FMA; with fewer cols a token's walk
+// through its non-zero ones, 50 of 512, would be too short to predict.
+inline constexpr uint32_t kSparseRows = 128;
+inline constexpr uint32_t kSparseCols = 512;
+
+// The non-zero elements of one row of x.
+struct NonZeros {
+  const uint32_t* cols;
+  const float* values;
+  uint64_t count;
+};
+
+struct SparseKernel {
+  KernelInfo info;
+  // y[row - rows.begin] = or += sum over the non-zeros of W[row][col] * value.
+  void (*add_cols)(const Tensor& weights, Range rows, NonZeros x, float* y, bool add);
+  // panel[col][kSparseRows] = W[rows][cols], at most kSparseRows x kSparseCols.
+  void (*decode_block)(const Tensor& weights, Range rows, Range cols, float* panel);
+};
+
+// The tables and operations of sparse_col_major.cc.
+std::span<const SparseKernel> sparse_kernels() noexcept;
+
+// The non-zero elements of x[0, num_cols) in order; `cols` and `values` need room for 16 more than
+// there are. Returns the count.
+uint64_t compact(const float* x, uint64_t num_cols, uint32_t* cols, float* values) noexcept;
+// The same with cols as 16 bits; num_cols <= kSparseCols.
+uint32_t compact_block(const float* x, uint32_t num_cols, uint16_t* cols, float* values) noexcept;
+
+// y[0, num_rows) += sum over i < count of panel[cols[i]][0, num_rows) * values[i].
+void walk(const float* panel, const uint16_t* cols, const float* values, uint32_t count,
+          uint32_t num_rows, float* y) noexcept;
+
+// y[i] += partials[0][i] + ... + partials[num_partials - 1][i], summed in this order.
+void add_partials(const float* partials, uint64_t stride_elems, uint32_t num_partials,
+                  uint64_t num_rows, float* y) noexcept;
+
+}  // namespace skein
