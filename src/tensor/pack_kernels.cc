@@ -48,7 +48,9 @@ struct F16Code {
     // The exponent's bias grows by 112; infinity and NaN need another 112 to get to 255.
     const uint32_t normal =
         (magnitude << 13) + (112u << 23) + (magnitude >= 0x7c00u ? 112u << 23 : 0u);
-    return sign | (magnitude < 0x400u ? subnormal : normal);
+    // A mask, not ?:, which g++ 12 makes a branch here, and the loop scalar.
+    const uint32_t mask = 0u - static_cast<uint32_t>(magnitude < 0x400u);
+    return sign | (subnormal & mask) | (normal & ~mask);
   }
   static HWY_INLINE uint16_t narrow(uint32_t u) {
     const uint32_t sign = (u >> 16) & 0x8000u;
@@ -184,53 +186,108 @@ HWY_ATTR inline void transpose_block_32(const std::byte* src, uint64_t src_strid
   hn::StoreU(hn::BitCast(bytes, a3), bytes, to + 3 * dst_stride);
 }
 
-// kRows rows by all cols that a block of 8 or 4 takes; returns how many those are.
-template <int kRows>
-HWY_ATTR uint64_t transpose_strip_16(const std::byte* src, uint64_t src_stride, std::byte* dst,
-                                     uint64_t dst_stride, uint64_t cols) {
-  uint64_t j = 0;
-  for (; j + 8 <= cols; j += 8) {
-    transpose_block_16<kRows, 8>(src + 2 * j, src_stride, dst + j * dst_stride, dst_stride);
+// 4 rows x 8 cols: two rounds do, and a register then holds two cols.
+HWY_ATTR inline void transpose_block_16_4x8(const std::byte* src, uint64_t src_stride,
+                                            std::byte* dst, uint64_t dst_stride) {
+  const hn::FixedTag<uint16_t, 8> d;
+  const hn::FixedTag<uint8_t, 16> bytes;
+  const hn::FixedTag<uint8_t, 8> half_bytes;
+  using V = hn::Vec<decltype(d)>;
+  const auto* from = reinterpret_cast<const uint8_t*>(src);
+  auto* to = reinterpret_cast<uint8_t*>(dst);
+  const V a0 = hn::BitCast(d, hn::LoadU(bytes, from));
+  const V a1 = hn::BitCast(d, hn::LoadU(bytes, from + src_stride));
+  const V a2 = hn::BitCast(d, hn::LoadU(bytes, from + 2 * src_stride));
+  const V a3 = hn::BitCast(d, hn::LoadU(bytes, from + 3 * src_stride));
+  const V b0 = hn::InterleaveLower(d, a0, a2), b1 = hn::InterleaveUpper(d, a0, a2);
+  const V b2 = hn::InterleaveLower(d, a1, a3), b3 = hn::InterleaveUpper(d, a1, a3);
+  const V c[4] = {hn::InterleaveLower(d, b0, b2), hn::InterleaveUpper(d, b0, b2),
+                  hn::InterleaveLower(d, b1, b3), hn::InterleaveUpper(d, b1, b3)};
+  for (uint64_t pair = 0; pair < 4; ++pair) {
+    const auto two_cols = hn::BitCast(bytes, c[pair]);
+    uint8_t* at = to + 2 * pair * dst_stride;
+    if (dst_stride == 8) {
+      hn::StoreU(two_cols, bytes, at);
+    } else {
+      hn::StoreU(hn::LowerHalf(half_bytes, two_cols), half_bytes, at);
+      hn::StoreU(hn::UpperHalf(half_bytes, two_cols), half_bytes, at + dst_stride);
+    }
   }
-  if (j + 4 <= cols) {
-    transpose_block_16<kRows, 4>(src + 2 * j, src_stride, dst + j * dst_stride, dst_stride);
-    j += 4;
-  }
-  return j;
 }
 
+// One block where it fits: the largest of 8x8, 4x8, 8x4 and 4x4.
+HWY_ATTR inline void transpose_fitting_16(const std::byte* src, uint64_t src_stride, std::byte* dst,
+                                          uint64_t dst_stride, bool eight_rows, bool eight_cols) {
+  if (eight_rows && eight_cols) {
+    transpose_block_16<8, 8>(src, src_stride, dst, dst_stride);
+  } else if (eight_cols) {
+    transpose_block_16_4x8(src, src_stride, dst, dst_stride);
+  } else if (eight_rows) {
+    transpose_block_16<8, 4>(src, src_stride, dst, dst_stride);
+  } else {
+    transpose_block_16<4, 4>(src, src_stride, dst, dst_stride);
+  }
+}
+
+// The side of the next block of 16-bit elements, or 1 where what is left takes single elements.
+HWY_INLINE uint64_t step_16(uint64_t left) { return left >= 8 ? 8 : left >= 4 ? 4 : 1; }
+
+// Whichever of src and dst has its rows farther apart gets them one strip of 8 after the other:
+// rows a power of two apart share one set of the cache, which holds 8 lines and not 64.
 HWY_ATTR void transpose_16(const std::byte* src, uint64_t src_stride, std::byte* dst,
                            uint64_t dst_stride, uint64_t rows, uint64_t cols) {
-  uint64_t i = 0;
-  while (i + 4 <= rows) {
-    const uint64_t height = i + 8 <= rows ? 8 : 4;
-    const std::byte* from = src + i * src_stride;
-    std::byte* to = dst + 2 * i;
-    const uint64_t j = height == 8 ? transpose_strip_16<8>(from, src_stride, to, dst_stride, cols)
-                                   : transpose_strip_16<4>(from, src_stride, to, dst_stride, cols);
-    transpose_scalar<uint16_t>(from + 2 * j, src_stride, to + j * dst_stride, dst_stride, height,
-                               cols - j);
-    i += height;
+  const auto block = [&](uint64_t i, uint64_t j, uint64_t height, uint64_t width) HWY_ATTR {
+    const std::byte* from = src + i * src_stride + 2 * j;
+    std::byte* to = dst + j * dst_stride + 2 * i;
+    if (height == 1 || width == 1) {
+      transpose_scalar<uint16_t>(from, src_stride, to, dst_stride, height, width);
+    } else {
+      transpose_fitting_16(from, src_stride, to, dst_stride, height == 8, width == 8);
+    }
+  };
+  if (src_stride >= dst_stride) {
+    for (uint64_t i = 0, height; i < rows; i += height) {
+      height = step_16(rows - i);
+      for (uint64_t j = 0, width; j < cols; j += width) {
+        width = step_16(cols - j);
+        block(i, j, height, width);
+      }
+    }
+  } else {
+    for (uint64_t j = 0, width; j < cols; j += width) {
+      width = step_16(cols - j);
+      for (uint64_t i = 0, height; i < rows; i += height) {
+        height = step_16(rows - i);
+        block(i, j, height, width);
+      }
+    }
   }
-  transpose_scalar<uint16_t>(src + i * src_stride, src_stride, dst + 2 * i, dst_stride, rows - i,
-                             cols);
 }
 
 HWY_ATTR void transpose_32(const std::byte* src, uint64_t src_stride, std::byte* dst,
                            uint64_t dst_stride, uint64_t rows, uint64_t cols) {
-  uint64_t i = 0;
-  for (; i + 4 <= rows; i += 4) {
-    const std::byte* from = src + i * src_stride;
-    std::byte* to = dst + 4 * i;
-    uint64_t j = 0;
-    for (; j + 4 <= cols; j += 4) {
-      transpose_block_32(from + 4 * j, src_stride, to + j * dst_stride, dst_stride);
+  const auto block = [&](uint64_t i, uint64_t j, uint64_t height, uint64_t width) HWY_ATTR {
+    const std::byte* from = src + i * src_stride + 4 * j;
+    std::byte* to = dst + j * dst_stride + 4 * i;
+    if (height == 4 && width == 4) {
+      transpose_block_32(from, src_stride, to, dst_stride);
+    } else {
+      transpose_scalar<uint32_t>(from, src_stride, to, dst_stride, height, width);
     }
-    transpose_scalar<uint32_t>(from + 4 * j, src_stride, to + j * dst_stride, dst_stride, 4,
-                               cols - j);
+  };
+  if (src_stride >= dst_stride) {
+    for (uint64_t i = 0; i < rows; i += 4) {
+      for (uint64_t j = 0; j < cols; j += 4) {
+        block(i, j, HWY_MIN(rows - i, 4), HWY_MIN(cols - j, 4));
+      }
+    }
+  } else {
+    for (uint64_t j = 0; j < cols; j += 4) {
+      for (uint64_t i = 0; i < rows; i += 4) {
+        block(i, j, HWY_MIN(rows - i, 4), HWY_MIN(cols - j, 4));
+      }
+    }
   }
-  transpose_scalar<uint32_t>(src + i * src_stride, src_stride, dst + 4 * i, dst_stride, rows - i,
-                             cols);
 }
 
 #endif  // HWY_TARGET == HWY_SCALAR
