@@ -76,7 +76,8 @@ def texts(tokens, rng):
         low, high = BLOCKS[block]
         yield block, "".join(chr(rng.randint(low, high)) + rng.choice(["", "", " "])
                              for _ in range(rng.randrange(600)))
-        yield "mixed scripts", "".join(chr(rng.randint(*BLOCKS[rng.choice(names)])) for _ in range(rng.randrange(400)))
+        yield "mixed scripts", "".join(chr(rng.randint(*BLOCKS[rng.choice(names)]))
+                                       for _ in range(rng.randrange(400)))
         yield "emoji", "".join(chr(rng.randint(*BLOCKS["emoji"])) + rng.choice(["", "\u200d", "\ufe0f", "\U0001f3fd"])
                                for _ in range(rng.randrange(200)))
         yield "whitespace", "".join(rng.choice(" \n\t\r\u3000") * rng.choice([1, 2, 7, 63, 64, 127, 128, 129, 500])

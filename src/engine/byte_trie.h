@@ -47,8 +47,7 @@ class ByteTrie {
   ByteTrie(std::span<const std::string_view> keys, std::span<const uint32_t> values);
 
   // The longest key that [begin, end) starts with. Hot: 5 to 10 ns a byte, most of it
-  // the mispredicted end of each token. Reads no further than
-  // the longest key.
+  // the mispredicted end of each token. Reads no further than the longest key.
   Match longest_prefix(const char* begin, const char* end) const noexcept {
     const uint64_t* const cells = cells_.data();
     Match best{0, 0};
