@@ -1,6 +1,5 @@
 #include "layout/layout.h"
 
-#include <bit>
 #include <charconv>
 #include <iterator>
 #include <string>

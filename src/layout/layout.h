@@ -9,11 +9,11 @@
 //   row_major            the cols of one row side by side
 //   col_major            the rows of one col side by side
 //   interleave(R,B)      R rows of one block of B cols, then the next block
-//   interleave(R,B,K)    the same; inside a block, chunks of K cols of the R rows in turn (K
-//   divides B) tile(R,C)            R x C tiles, row-major inside and out: the offsets of
-//   interleave(R,C) morton(T)            T x T tiles, row-major inside, along a Z-order curve
-//   ...@AB               rows (or cols, blocks, tiles) start at multiples of A bytes:
-//   row_major@128B
+//   interleave(R,B,K)    the same; inside a block, chunks of K cols of the R rows in turn
+//                        (K divides B)
+//   tile(R,C)            R x C tiles, row-major inside and out: the offsets of interleave(R,C)
+//   morton(T)            T x T tiles, row-major inside, along a Z-order curve
+//   ...@AB               rows (or cols, blocks, tiles) start at multiples of A bytes: row_major@64B
 //
 // Law: parse_layout(to_string(x)) == x for every valid x, and to_string(parse_layout(t)) == t for
 // every t that parses but one kind: interleave(R,B,B), whose K is the default, prints as
@@ -41,11 +41,13 @@ inline constexpr uint32_t kMaxAlignBytes = 1u << 21;
 // meaning.
 struct Layout {
   LayoutKind kind = LayoutKind::kRowMajor;
-  uint32_t rows = 0;  // of a block or tile; 0 for row_major and col_major, as are the next two
-  uint32_t cols = 0;  // of a block or tile
-  uint32_t chunk =
-      0;  // cols of one row side by side inside a block; cols but for interleave(R,B,K)
-  uint32_t align_bytes = 0;  // 0: no alignment asked for
+  // Of a block or tile; chunk is K, the cols of one row side by side inside it. 0 for row_major and
+  // col_major, all three.
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  uint32_t chunk = 0;
+  // 0: no alignment asked for.
+  uint32_t align_bytes = 0;
 
   static constexpr Layout row_major(uint32_t align_bytes = 0) {
     return {LayoutKind::kRowMajor, 0, 0, 0, align_bytes};

@@ -9,8 +9,8 @@
 //   required_span_size()     the elements the mapping needs, all padding included
 //   is_unique()              no two elements share an offset: true for all of them
 //   is_exhaustive()          no padding: every offset below the span is an element's
-//   is_strided(), stride(r)  whether offset = row * stride(0) + col * stride(1), and those strides,
-//   in elements
+//   is_strided()             whether the offset is row * stride(0) + col * stride(1)
+//   stride(r)                those strides, in elements; only where is_strided()
 //
 // Laws (mapping_test.cc): every offset is unique and below required_span_size(); where
 // is_exhaustive() the largest is the span - 1. Blocked mappings answer is_strided() with false even
@@ -23,7 +23,9 @@
 //
 // Non-goals: checking (make_mapping() in any_mapping.h checks the world's values, the constructors
 // CHECK ours), decoding, and speed per element in blocked layouts: a hot loop asks for a block's
-// offset once. nvcc compiles this header, so nothing here may include fmt or tl::expected.
+// offset once.
+//
+// nvcc compiles this header, so nothing here may include fmt or tl::expected.
 #pragma once
 
 #include <bit>
@@ -165,9 +167,8 @@ class Interleave {
 };
 
 // morton(T): T x T tiles, row-major inside, along a Z-order curve over the grid of tiles: top left,
-// top right, bottom left, bottom right, and so in each quadrant. (The seed's index has the row in
-// the low bits, the same curve mirrored at the diagonal; with the col there, neighbours along a row
-// are close, as everywhere else here.)
+// top right, bottom left, bottom right, and so in each quadrant. The col has the low bits of the
+// curve, not the row, so that neighbours along a row are close, as everywhere else here.
 //
 // The grid may have any shape. A tile's place is the number of tiles of the grid before it on the
 // curve, so the grid wastes nothing, where plain bit interleaving needs a square grid of a power of
@@ -241,10 +242,10 @@ class Morton {
   Extents grid_;          // tiles
   uint32_t side_;         // T
   uint64_t tile_stride_;  // elements
-  uint64_t square_ =
-      1;  // side of the smallest power-of-two square that spans the shorter side of the grid
-  uint64_t strip_bits_ =
-      0;  // the bits that a coordinate along the longer side can have above square_ - 1
+  // The side of the smallest power-of-two square that spans the shorter side of the grid.
+  uint64_t square_ = 1;
+  // The bits that a coordinate along the longer side can have above square_ - 1.
+  uint64_t strip_bits_ = 0;
 };
 
 }  // namespace skein
