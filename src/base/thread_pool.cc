@@ -28,9 +28,10 @@ namespace {
 
 constexpr uint32_t kNumChildren = 4;
 
-// Spinning as long as a sleep and a wake-up cost is at most twice as bad as knowing the future.
-// Waking costs 5 to 50 µs, and the serial gaps of decoding (sampling, printing) take up to about
-// 100 µs, which is worth covering.
+// Spinning as long as a sleep and a wake-up cost is at most twice as bad as knowing the future. One
+// run after a pause, 16 threads on a 16-core Xeon VM, 2026-11-23: 1 to 3 µs while they spin, 21 µs
+// soon after they fell asleep, 130 to 270 µs later. The serial gaps of decoding (sampling,
+// printing) take up to about 100 µs, which is worth covering.
 constexpr std::chrono::nanoseconds kSpinTime = std::chrono::microseconds(100);
 
 // Reading the clock costs about as much as a pause, so it is read once in this many.

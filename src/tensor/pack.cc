@@ -113,10 +113,10 @@ struct RowOrder {
 using ConstRows = RowOrder<const std::byte>;
 using Rows = RowOrder<std::byte>;
 
-// Asks for `count` runs of run_bytes, stride_bytes apart. The address may lie outside of
-// everything: then the request has no effect.
 enum PrefetchIntent { kForReading = 0, kForWriting = 1 };
 
+// Asks for `count` runs of run_bytes, stride_bytes apart. The address may lie outside of
+// everything: then the request has no effect.
 template <PrefetchIntent kIntent>
 void prefetch_runs(uintptr_t address, uint64_t stride_bytes, uint64_t count, uint64_t run_bytes) {
   for (uint64_t i = 0; i < count; ++i) {
@@ -215,7 +215,7 @@ uint64_t piece_height(const Morton& mapping) {
   return std::min<uint64_t>(kPieceDim, mapping.side());
 }
 
-// Typed mappings and units of one pack().
+// The copying of one pack(), with typed mappings.
 template <class SrcMapping, class DstMapping>
 class Packer {
  public:
@@ -241,15 +241,13 @@ class Packer {
  private:
   static constexpr bool kSrcInRows = std::is_same_v<SrcMapping, RowMajor>;
   static constexpr bool kDstInRows = std::is_same_v<DstMapping, RowMajor>;
-
   static constexpr bool kDstInCols = std::is_same_v<DstMapping, ColMajor>;
 
   // As wide as the layouts allow, since the longer the runs of a row are, the better the memory's
   // prefetchers follow. Rows to rows needs no scratch: any length goes.
   Extents piece_extents(const Rect& rect) const {
     if (kSrcInRows && kDstInRows) return {1, rect.cols.length()};
-    const bool has_cols =
-        std::is_same_v<SrcMapping, ColMajor> || std::is_same_v<DstMapping, ColMajor>;
+    const bool has_cols = std::is_same_v<SrcMapping, ColMajor> || kDstInCols;
     const uint64_t height = has_cols     ? kPieceDim
                             : kDstInRows ? piece_height(src_mapping_)
                                          : piece_height(dst_mapping_);

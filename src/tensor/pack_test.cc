@@ -118,6 +118,8 @@ class PackTest : public testing::Test {
     const ConstHostMatrix src(memory.data() + shift, from, src_mapping);
     const std::vector<std::byte> want = expected(src, dst_mapping, to);
     for (const auto& pool : pools_) {
+      // More threads than cores wait for the scheduler; a third of the dtypes is enough for them.
+      if (pool->num_threads() > 2 && from != to) continue;
       GuardedSpan span(want.size(), random_());
       pack(src, HostMatrix{span.data(), to, dst_mapping}, *pool);
       const bool equal = std::equal(want.begin(), want.end(), span.data());
