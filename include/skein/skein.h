@@ -33,15 +33,15 @@ std::string_view version() noexcept;
 Result<std::string> default_model_path();
 
 struct LoadOptions {
-  std::string model_path;        // empty: the shipped model
-  std::string vocab_path;        // empty: found beside the model
+  std::string model_path = {};   // empty: the shipped model
+  std::string vocab_path = {};   // empty: found beside the model
   std::string backend = "auto";  // auto, reference, cpu
   uint32_t num_threads = 0;      // 0: one per physical core
   Precision precision = Precision::kExact;
   // Layouts other than the default plan's: "row_major" for all dense matrices, or groups:
   // "ffn.value=col_major@128B,att=interleave(16,64,1)".
-  std::string layout;
-  std::function<void(double fraction)> on_progress;  // 0 to 1 while loading; may be empty
+  std::string layout = {};
+  std::function<void(double fraction)> on_progress = {};  // 0 to 1 while loading; may be empty
 };
 
 struct ModelInfo {
@@ -50,7 +50,7 @@ struct ModelInfo {
   uint32_t num_layers = 0, num_emb = 0, num_hidden = 0, num_heads = 0, head_size = 0, num_vocab = 0;
   uint64_t num_parameters = 0;
   uint64_t bytes_per_token = 0;  // weight bytes that one decoded token reads when no activation is zero
-  uint64_t model_hash = 0;       // of the file's header and size; a saved state names the model it belongs to by this
+  uint64_t model_hash = 0;       // of tensors' names, shapes and first bytes; a saved state names its model by this
   std::vector<std::string> warnings;  // one line each: NaN weights, tensors that nothing uses
 };
 
@@ -94,7 +94,8 @@ class Session {
   ~Session();
 
   // Runs the tokens through the model, in chunks; afterwards logits() are those of the last. Stopped early by `progress`,
-  // it has run whole chunks and num_tokens() says how many. Errors: no ids, an id that the model does not have.
+  // it has run whole chunks and num_tokens() says how many. Errors: no ids, an id that the model does not have (nothing has
+  // run then).
   Status prefill(std::span<const uint32_t> ids, const PrefillProgress& progress = {});
   // The same for one token, without a vector.
   Status step(uint32_t id);
@@ -128,23 +129,24 @@ class Session {
 
 struct GenerateOptions {
   uint32_t max_tokens = 256;
-  SamplerOptions sampler;
-  std::vector<std::string> stop;  // ends before the first of these texts, which is not handed out
-  PrefillProgress on_prefill;     // may be empty
+  SamplerOptions sampler = {};
+  std::vector<std::string> stop = {};  // ends before the first of these texts, which is not handed out
+  PrefillProgress on_prefill = {};     // may be empty
 };
 
 enum class StopReason : uint8_t { kMaxTokens, kEndOfText, kStopText, kCallback };
 
 struct GenerateStats {
   StopReason reason = StopReason::kMaxTokens;
-  uint64_t num_prompt_tokens = 0, num_tokens = 0;  // tokens of the prompt; tokens generated
+  uint64_t num_prompt_tokens = 0, num_tokens = 0;  // tokens of the prompt; tokens drawn, but end of text
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
 // Continues `session` with `prompt` (which may be empty if the session has seen tokens; a fresh session starts with
 // token 0, end of text) and hands out the text as it comes: whole UTF-8 characters, never the beginning of a stop text.
-// `on_text` returns false to stop. The session is left after the last token whose text was handed out, a stop text has left
-// no trace in it. Errors: the prompt cannot be encoded, a sampler option out of range, device errors.
+// `on_text` returns false to stop; it may be empty. Afterwards the session has seen the prompt and the text that was handed
+// out, no more: a stop text has left no trace in it, and where it began in the midst of a token, tokens for the bytes before it
+// stand for that one. Only a token of which `on_text` took a part before it returned false has been seen whole. Errors: the prompt cannot be encoded, a sampler option out of range, device errors.
 Result<GenerateStats> generate(Session& session, std::string_view prompt, const GenerateOptions& options,
                                const std::function<bool(std::string_view text)>& on_text);
 

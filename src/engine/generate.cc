@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <deque>
 
@@ -15,66 +16,91 @@ constexpr uint32_t kEndOfText = 0;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The text on its way to the user: characters complete, stop texts held back, and for every token whose text is held back the
-// session as it was before that token, so that a stop text leaves no trace in the state.
+// The text on its way to the user: characters complete, what may be the beginning of a stop text held back. Of every token
+// whose text is held back in part or in whole it keeps the session as it was before it, so that a stop text leaves no trace.
+//
+// Stop texts are looked for among the bytes, before these become characters: then an offset is an offset, whatever the tokens cut.
 class TextOut {
  public:
   TextOut(const GenerateOptions& options, const std::function<bool(std::string_view)>& on_text)
       : stops_(options.stop), on_text_(on_text) {}
 
-  // Takes the text of the next token; `session` has not seen it yet. False: generation ends, for reason().
-  Result<bool> push(Session& session, std::string_view token_text) {
-    const size_t begin = pending_.size();
-    pending_ += utf8_.push(token_text);
-    if (const auto stop = stops_.find(pending_)) return end_at(session, begin, *stop);
-    const size_t held = stops_.held_back(pending_);
-    if (held != 0) {
-      SKEIN_ASSIGN_OR_RETURN(Session before, session.clone());
-      snapshots_.push_back({begin, std::move(before)});
+  // Takes the next token, which `session` has not seen yet, and runs it unless its text is not to be seen. False: generation
+  // ends, for reason().
+  Result<bool> push(Session& session, uint32_t id) {
+    std::string text = session.model()->decode({&id, 1});
+    const auto begin = static_cast<ptrdiff_t>(pending_.size());
+    pending_ += text;
+    if (const auto stop = stops_.find(pending_)) {
+      SKEIN_RETURN_IF_ERROR(end_at(session, begin, text, static_cast<ptrdiff_t>(*stop)));
+      return false;
     }
-    return show(pending_.size() - held);
+    const size_t num_held = stops_.held_back(pending_);
+    if (num_held != 0) {
+      SKEIN_ASSIGN_OR_RETURN(Session before, session.clone());
+      held_.push_back({begin, std::move(text), std::move(before)});
+    }
+    const size_t num_shown = pending_.size() - num_held;
+    const bool go_on = hand_out(utf8_.push(std::string_view(pending_).substr(0, num_shown)));
+    forget(num_shown);
+    if (!go_on) {
+      reason_ = StopReason::kCallback;
+      // Tokens of whose text the user has seen nothing have not been there.
+      const auto unseen = std::find_if(held_.begin(), held_.end(), [](const Held& token) { return token.begin >= 0; });
+      if (unseen != held_.end()) {
+        session = std::move(unseen->before);
+        return false;
+      }
+    }
+    SKEIN_RETURN_IF_ERROR(session.step(id));
+    return go_on;
   }
 
-  // What was held back and will not become a stop text any more.
-  void finish() {
-    pending_ += utf8_.finish();
-    show(pending_.size());
-  }
+  // Hands out what was held back and will not become a stop text any more.
+  void finish() { hand_out(utf8_.push(pending_) + utf8_.finish()); }
 
   StopReason reason() const noexcept { return reason_; }
 
  private:
-  struct Snapshot {
-    size_t begin;  // in pending_, where its token's text begins
-    Session session;
+  struct Held {
+    ptrdiff_t begin;   // of the token's text in pending_; negative where a part of it was handed out
+    std::string text;  // of the token
+    Session before;    // has not seen the token
   };
 
-  bool show(size_t count) {
-    const bool go_on = count == 0 || on_text_(std::string_view(pending_).substr(0, count));
+  bool hand_out(std::string_view text) { return text.empty() || !on_text_ || on_text_(text); }
+
+  // The first `count` bytes have been handed out. Keeps the tokens of which something is left.
+  void forget(size_t count) {
     pending_.erase(0, count);
-    while (snapshots_.size() > 1 && snapshots_[1].begin <= count) snapshots_.pop_front();
-    if (pending_.empty()) snapshots_.clear();
-    for (Snapshot& snapshot : snapshots_) snapshot.begin -= std::min(snapshot.begin, count);
-    if (!go_on) reason_ = StopReason::kCallback;
-    return go_on;
+    for (Held& token : held_) token.begin -= static_cast<ptrdiff_t>(count);
+    std::erase_if(held_, [](const Held& token) { return token.begin + std::ssize(token.text) <= 0; });
   }
 
-  // `begin` is where the text of the token at hand begins, which `session` has not seen.
-  bool end_at(Session& session, size_t begin, size_t stop) {
-    while (!snapshots_.empty() && snapshots_.back().begin > stop) snapshots_.pop_back();
-    if (stop < begin && !snapshots_.empty()) session = std::move(snapshots_.back().session);
-    snapshots_.clear();
-    if (stop != 0) on_text_(std::string_view(pending_).substr(0, stop));
-    pending_.clear();
+  // `begin` and `text` are those of the token at hand, which `session` has not seen. A token that the stop text begins in the
+  // midst of is replaced by tokens for the bytes before it: the session has seen what the user has.
+  Status end_at(Session& session, ptrdiff_t begin, std::string text, ptrdiff_t stop) {
+    if (stop < begin) {
+      while (held_.back().begin > stop) held_.pop_back();
+      begin = held_.back().begin;
+      text = std::move(held_.back().text);
+      session = std::move(held_.back().before);
+    }
+    if (begin < stop) {
+      SKEIN_ASSIGN_OR_RETURN(const auto ids, session.model()->encode(std::string_view(text).substr(0, static_cast<size_t>(stop - begin))));
+      SKEIN_RETURN_IF_ERROR(session.prefill(ids));
+    }
+    pending_.resize(static_cast<size_t>(stop));
+    finish();
     reason_ = StopReason::kStopText;
-    return false;
+    return {};
   }
 
   StopTexts stops_;
   const std::function<bool(std::string_view)>& on_text_;
   Utf8Stream utf8_;
-  std::string pending_;
-  std::deque<Snapshot> snapshots_;
+  std::string pending_;  // bytes not yet handed out
+  std::deque<Held> held_;
   StopReason reason_ = StopReason::kMaxTokens;
 };
 
@@ -105,21 +131,21 @@ Result<GenerateStats> generate(Session& session, std::string_view prompt, const 
   const std::shared_ptr<Model> model = session.model();
   Sampler sampler(options.sampler, model->info().num_vocab);
   TextOut out(options, on_text);
-  bool go_on = true;
-  while (go_on && stats.num_tokens < options.max_tokens) {
+  while (stats.num_tokens < options.max_tokens) {
     const uint32_t id = sampler.sample(session.logits());
     if (id == kEndOfText) {
       stats.reason = StopReason::kEndOfText;
       break;
     }
     sampler.accept(id);
-    SKEIN_ASSIGN_OR_RETURN(go_on, out.push(session, model->decode({&id, 1})));
-    if (!go_on) stats.reason = out.reason();
-    if (stats.reason == StopReason::kStopText) break;
-    SKEIN_RETURN_IF_ERROR(session.step(id));
     ++stats.num_tokens;
+    SKEIN_ASSIGN_OR_RETURN(const bool go_on, out.push(session, id));
+    if (!go_on) {
+      stats.reason = out.reason();
+      break;
+    }
   }
-  if (go_on) out.finish();
+  if (stats.reason == StopReason::kMaxTokens || stats.reason == StopReason::kEndOfText) out.finish();
   stats.decode_seconds = seconds_since(start);
   return stats;
 }

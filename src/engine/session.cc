@@ -15,6 +15,14 @@ constexpr uint32_t kMaxChunk = 1u << 16;
 
 std::span<const std::byte> bytes_of(std::span<const float> floats) { return std::as_bytes(floats); }
 
+// Before the first chunk runs, so that a bad id in the last one leaves the session as it was.
+Status check_ids(std::string_view what, std::span<const uint32_t> ids, uint32_t num_vocab) {
+  if (ids.empty()) return error("{}: expected at least one token id, found none", what);
+  const auto bad = std::find_if(ids.begin(), ids.end(), [=](uint32_t id) { return id >= num_vocab; });
+  if (bad == ids.end()) return {};
+  return error("{}: expected token ids from 0 to {}, found {} in place {}", what, num_vocab - 1, *bad, bad - ids.begin());
+}
+
 }  // namespace
 
 namespace internal {
@@ -59,7 +67,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
 Status Session::prefill(std::span<const uint32_t> ids, const PrefillProgress& progress) {
-  if (ids.empty()) return error("prefill: expected at least one token id, found none");
+  SKEIN_RETURN_IF_ERROR(check_ids("prefill", ids, impl_->rwkv7().dims().num_vocab));
   for (size_t begin = 0; begin < ids.size(); begin += impl_->chunk) {
     const auto chunk = ids.subspan(begin, std::min<size_t>(impl_->chunk, ids.size() - begin));
     SKEIN_RETURN_IF_ERROR(impl_->run_chunk(chunk, false));
@@ -75,8 +83,8 @@ Status Session::step(uint32_t id) {
 
 Status Session::evaluate(std::span<const uint32_t> ids,
                          const std::function<void(uint64_t token, std::span<const float> logits)>& on_logits) {
-  if (ids.empty()) return error("evaluate: expected at least one token id, found none");
-  const uint64_t num_vocab = impl_->rwkv7().dims().num_vocab;
+  const uint32_t num_vocab = impl_->rwkv7().dims().num_vocab;
+  SKEIN_RETURN_IF_ERROR(check_ids("evaluate", ids, num_vocab));
   const uint64_t max_chunk = std::clamp<uint64_t>(kMaxLogitElems / num_vocab, 1, impl_->chunk);
   std::vector<float> row(num_vocab);
   for (size_t begin = 0; begin < ids.size(); begin += max_chunk) {

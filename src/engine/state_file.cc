@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "format/safetensors.h"
+#include "format/safetensors_header.h"
 #include "format/safetensors_writer.h"
 #include "model/dimensions.h"
 
@@ -40,7 +41,8 @@ std::string value_of(const Safetensors& file, const std::string& key) {
 
 Status expect(const std::string& path, std::string_view what, std::string_view expected, std::string_view found) {
   if (expected == found) return {};
-  return error("{}: expected {} {}, found {}", path, what, expected, found.empty() ? "none" : found);
+  // Metadata may hold anything, line ends too.
+  return error("{}: expected {} {}, found {}", path, what, expected, found.empty() ? "none" : quote_name(found));
 }
 
 // The f32 tensor `name` of `shape` as floats, all of them finite.
@@ -97,12 +99,12 @@ Status restore_state(SessionImpl& session, const std::string& path) {
   uint64_t num_tokens = 0;
   const auto [end, code] = std::from_chars(count.data(), count.data() + count.size(), num_tokens);
   if (code != std::errc() || end != count.data() + count.size()) {
-    return error("{}: expected a number of tokens, found '{}'", path, count);
+    return error("{}: expected a number of tokens, found {}", path, quote_name(count));
   }
   const State& state = session.state;
   SKEIN_ASSIGN_OR_RETURN(const std::vector<float> values, read_floats(file, path, "state", state_shape(state)));
   std::vector<float> logits;
-  if (file.find("logits") != nullptr) {
+  if (num_tokens != 0) {
     SKEIN_ASSIGN_OR_RETURN(logits, read_floats(file, path, "logits", {session.rwkv7().dims().num_vocab}));
   }
   std::vector<float> native(values.size());
