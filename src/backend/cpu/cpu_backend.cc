@@ -198,7 +198,9 @@ SparseScratch* CpuBackend::sparse_scratch(const SparseShape& shape) noexcept {
 void CpuBackend::head(const Dimensions& /*dims*/, const Weights& weights, const Batch& batch,
                       const Workspace& work) noexcept {
   if (batch.logit_tokens.empty()) return;
-  // The normalised rows need a place beside x; y is free after the last layer.
+  // The normalised rows need a place beside x; y is free after the last layer, and no token is
+  // asked for twice.
+  DCHECK(batch.logit_tokens.size() <= work.max_tokens);
   layer_norm_rows(work.x, batch.logit_tokens, weights.ln_out_weight, weights.ln_out_bias, work.y,
                   *pool_);
   const DenseJob job = dense_job(weights.head, work.y, work.logits);
