@@ -30,6 +30,7 @@ struct Flags {
 // One loaded model and what was measured of it.
 struct BenchResult {
   std::string model, type, layout, backend;
+  std::string layout_name;  // as the user gave it: the whole plan is too wide for a table
   uint32_t num_threads = 0;
   ModelMeasurement measurement;
 };
@@ -72,7 +73,9 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(options));
   ProgressBar bar(label);
   const ModelInfo& info = model->info();
-  BenchResult result{info.path, info.dtype, info.layouts, info.backend, options.num_threads, {}};
+  const std::string layout_name = options.layout.empty() ? "default" : options.layout;
+  BenchResult result{info.path,           info.dtype, info.layouts, info.backend, layout_name,
+                     options.num_threads, {}};
   SKEIN_ASSIGN_OR_RETURN(result.measurement, measure_model(model, measure, [&bar](double fraction) {
                            bar.update(fraction);
                          }));
@@ -128,6 +131,13 @@ Json bench_json(const std::vector<BenchResult>& results) {
   return json;
 }
 
+// The plan that each name in the layout column stands for.
+std::map<std::string, std::string> plans_by_name(const std::vector<BenchResult>& results) {
+  std::map<std::string, std::string> plans;
+  for (const BenchResult& result : results) plans[result.layout_name] = result.layout;
+  return plans;
+}
+
 std::string bench_text(const std::vector<BenchResult>& results) {
   Table table({{"model"},
                {"type"},
@@ -143,7 +153,7 @@ std::string bench_text(const std::vector<BenchResult>& results) {
     for (const TestResult& test : result.measurement.tests) {
       const Figures figures = figures_of(test, result.measurement.bandwidth);
       table.add_row({std::filesystem::path(result.model).stem().string(), result.type,
-                     result.layout, result.backend, fmt::format("{}", result.num_threads),
+                     result.layout_name, result.backend, fmt::format("{}", result.num_threads),
                      test.test,
                      fmt::format("{:.2f} ± {:.2f}", figures.tokens_per_s, figures.deviation),
                      bytes_text(test.bytes_per_token), fmt::format("{:.2f}", figures.gb_s),
@@ -151,6 +161,9 @@ std::string bench_text(const std::vector<BenchResult>& results) {
     }
   }
   std::string text = table.to_text() + "\n";
+  for (const auto& [name, layout] : plans_by_name(results)) {
+    text += fmt::format("layout {}: {}\n", name, layout);
+  }
   for (const auto& [num_threads, gb_s] : bandwidths_gb_s(results)) {
     text += fmt::format("read bandwidth of {} thread{}: {:.2f} GB/s\n", num_threads,
                         num_threads == 1 ? "" : "s", gb_s);
@@ -189,9 +202,10 @@ void add_options(CLI::App& command, Flags& flags) {
   flags.models = add_texts(command, "-m,--model", "Model; may be repeated (the shipped one)")
                      ->type_name("FILE")
                      ->group("Model");
-  flags.layouts = add_texts(command, "--layout", "Weight layout; may be repeated (measured best)")
-                      ->type_name("LAYOUT")
-                      ->group("Model");
+  flags.layouts =
+      add_texts(command, "--layout", "Weight layout; may be repeated (the default plan)")
+          ->type_name("LAYOUT")
+          ->group("Model");
   command
       .add_option("-t,--threads", flags.threads, "Threads, one or several numbers (physical cores)")
       ->check(whole_numbers(1, kMaxThreads))

@@ -71,12 +71,17 @@ void say_stats(const GenerateStats& stats, uint64_t seed) {
 
 // Streams the text; on a terminal the prompt stands before it and a newline behind it.
 Status stream(Session& session, const std::string& prompt, const Flags& flags,
-              const GenerateOptions& options) {
+              GenerateOptions options) {
   const bool echo = flags.echo || (stdout_is_terminal() && flags.prompt->count() != 0);
-  if (echo) SKEIN_RETURN_IF_ERROR(write_stdout(prompt));
   Status written;
+  // Once the progress bar is gone: it would erase the line that the prompt stands on.
+  options.on_prefill = [&, draw = options.on_prefill](uint64_t done, uint64_t total) {
+    draw(done, total);
+    if (done == total && echo) written = write_stdout(prompt);
+    return written.has_value();
+  };
   auto stats = generate(session, prompt, options, [&](std::string_view text) {
-    written = write_stdout(text);
+    if (written) written = write_stdout(text);
     return written.has_value();
   });
   if (!written) return written;

@@ -42,15 +42,18 @@ void add_penalties(CLI::App& command, SamplerOptions& sampler) {
       .add_option("--presence-penalty", sampler.presence_penalty,
                   "Taken from the logit of every token seen (0)")
       ->check(number(-kMaxPenalty, kMaxPenalty))
+      ->type_name("X")
       ->group("Sampling");
   command
       .add_option("--frequency-penalty", sampler.frequency_penalty, "Taken once per occurrence (0)")
       ->check(number(-kMaxPenalty, kMaxPenalty))
+      ->type_name("X")
       ->group("Sampling");
   command
       .add_option("--penalty-decay", sampler.penalty_decay,
                   "Occurrences fade by this factor per token (0.996)")
       ->check(number(0, 1))
+      ->type_name("X")
       ->group("Sampling");
 }
 
@@ -137,9 +140,8 @@ void add_model_options(CLI::App& command, LoadOptions& options) {
       ->type_name("N")
       ->group("Model");
   command
-      .add_option(
-          "--layout", options.layout,
-          "Where the weights lie: row_major, or ffn.value=col_major,att=... (the default plan)")
+      .add_option("--layout", options.layout,
+                  "Of the weights: row_major, or att=row_major,head=... (the default plan)")
       ->type_name("LAYOUT")
       ->group("Model");
 }
@@ -148,7 +150,9 @@ void add_generate_options(CLI::App& command, GenerateOptions& options) {
   constexpr double kHuge = 1e6;
   SamplerOptions& sampler = options.sampler;
   sampler.seed = random_seed();
-  command.add_option("-n,--tokens", options.max_tokens, "Tokens at most (256)")
+  command
+      .add_option("-n,--tokens", options.max_tokens,
+                  fmt::format("Tokens at most ({})", options.max_tokens))
       ->check(whole_number(1, 1'000'000'000))
       ->type_name("N");
   command
@@ -166,16 +170,20 @@ void add_generate_options(CLI::App& command, GenerateOptions& options) {
       ->group("Sampling");
   command.add_option("--temperature", sampler.temperature, "0 takes the most likely token (1)")
       ->check(number(0, kHuge))
+      ->type_name("X")
       ->group("Sampling");
   command.add_option("--top-k", sampler.top_k, "Keep the k most likely; 0 keeps all (0)")
       ->check(whole_number(0, UINT32_MAX))
+      ->type_name("N")
       ->group("Sampling");
   command.add_option("--top-p", sampler.top_p, "Keep the smallest set this likely (0.9)")
       ->check(number(1e-6, 1))
+      ->type_name("X")
       ->group("Sampling");
   command
       .add_option("--min-p", sampler.min_p, "Drop what is less likely than this times the best (0)")
       ->check(number(0, 1))
+      ->type_name("X")
       ->group("Sampling");
   add_penalties(command, sampler);
 }

@@ -10,6 +10,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "cli/bench_command.h"
 #include "cli/chat_command.h"
@@ -51,6 +52,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_inspect_command(app, action);
   add_layout_command(app, action);
   add_devices_command(app, action);
+  for (CLI::App* command : app.get_subcommands({})) command->group("Commands");
 }
 
 // "skein generate", or "skein" before a command was chosen.
@@ -59,17 +61,17 @@ std::string chosen_name(const CLI::App& app) {
   return chosen.empty() ? "skein" : "skein " + chosen.front()->get_name();
 }
 
-// CLI11's message, shortened to what a person needs, and where to read on.
+// What CLI11 found, in words of ours where its own are long, and where to read on. An argument that
+// nothing takes counts more than one that is missing: it is often the same one, misspelt.
 Error parse_error(const CLI::App& app, const CLI::ParseError& thrown, const char* first_argument) {
   std::string message = thrown.what();
-  const bool no_command = app.get_subcommands().empty();
-  if (no_command && first_argument != nullptr && first_argument[0] != '-') {
+  const auto chosen = app.get_subcommands();
+  const std::vector<std::string> unexpected =
+      chosen.empty() ? app.remaining() : chosen.front()->remaining();
+  if (chosen.empty() && first_argument != nullptr && first_argument[0] != '-') {
     message = fmt::format("unknown command '{}'", first_argument);
-  } else if (const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&thrown)) {
-    const std::string text = extras->what();
-    const size_t colon = text.find(": ");
-    message = fmt::format("unexpected argument {}",
-                          colon == std::string::npos ? text : text.substr(colon + 2));
+  } else if (!unexpected.empty()) {
+    message = fmt::format("unexpected argument '{}'", unexpected.front());
   }
   return Error{fmt::format("{}; see {} --help", message, chosen_name(app))};
 }
@@ -77,13 +79,16 @@ Error parse_error(const CLI::App& app, const CLI::ParseError& thrown, const char
 Status run(int argc, const char* const* argv) {
   CLI::App app("Skein: RWKV-7 on your machine, and how memory is laid out.", "skein");
   app.require_subcommand(0, 1);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
   app.set_version_flag("--version", fmt::format("skein {}", version()));
-  add_examples(app,
-               "  skein generate \"Once upon a time\"\n"
-               "  skein chat\n"
-               "  skein layout 'morton(4)@64B' 6 10\n"
-               "  skein bench -t 1,2\n"
-               "See skein COMMAND --help. Errors are one line on stderr and exit status 2.");
+  add_examples(
+      app,
+      "  skein generate \"Once upon a time\"\n"
+      "  skein chat\n"
+      "  skein layout 'morton(4)@64B' 6 10\n"
+      "  skein bench -t 1,2\n"
+      "See skein COMMAND --help. Errors, a closed stdout among them, are one line on stderr and\n"
+      "exit status 2.");
   Action action;
   add_commands(app, action);
   try {
