@@ -80,20 +80,14 @@ constexpr std::string_view kLayouts = "col_major";
 std::span<const DenseKernel> dense_col_major_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
       {{MatrixOp::kDense, DType::kF32, kLayouts, accepts, "dense_f32_col_major"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f32)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f32)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f32)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f32)(args); }},
       {{MatrixOp::kDense, DType::kF16, kLayouts, accepts, "dense_f16_col_major"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f16)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f16)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f16)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f16)(args); }},
       {{MatrixOp::kDense, DType::kBF16, kLayouts, accepts, "dense_bf16_col_major"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_bf16)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_bf16)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_bf16)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_bf16)(args); }},
   };
   return kKernels;
 }

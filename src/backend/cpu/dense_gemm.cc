@@ -8,16 +8,14 @@
 namespace skein {
 namespace {
 
-// One pass: a block of tokens and a block of cols of one job.
+// One pass of one job: a block of tokens, and as many blocks of cols as their packed x has room
+// for.
 struct Pass {
   const DenseJob& job;
   const GemmOps& ops;
   Range rows;
   Range tokens;
-  uint64_t col;
-  uint32_t num_cols;
-  bool first;  // of the blocks of cols: y is stored, unless the job adds
-  bool last;   // y is finished
+  Range cols;  // begins at a multiple of ops.max_cols
 };
 
 struct ThreadScratch {
@@ -41,48 +39,80 @@ TokenPanel token_panel(const Pass& pass, uint64_t token) {
   return {num_tokens, ceil_div(num_tokens, pass.ops.width / 3)};
 }
 
+// A block of cols of the pass.
+struct ColBlock {
+  uint64_t col;
+  uint32_t num_cols;
+  const float* packed_x;
+};
+
+// Elements of the packed x of one block of cols.
+uint64_t packed_block_elems(const GemmOps& ops, uint64_t num_tokens, uint32_t num_cols) {
+  const uint64_t whole = num_tokens / ops.width;
+  const auto rest = static_cast<uint32_t>(num_tokens % ops.width);
+  const uint32_t rest_width = ceil_div(rest, ops.width / 3) * (ops.width / 3);
+  return whole * ops.packed_elems(ops.width, num_cols) +
+         (rest == 0 ? 0 : ops.packed_elems(rest_width, num_cols));
+}
+
+ColBlock col_block(const Pass& pass, uint64_t col, const float* packed_x) {
+  const uint64_t num_cols = std::min<uint64_t>(pass.ops.max_cols, pass.cols.end - col);
+  return {col, static_cast<uint32_t>(num_cols), packed_x};
+}
+
+// Where the packed x of the next block begins.
+const float* behind(const Pass& pass, const ColBlock& block) {
+  return block.packed_x + packed_block_elems(pass.ops, pass.tokens.length(), block.num_cols);
+}
+
 void pack_tokens(const Pass& pass, float* packed) {
   const DenseJob& job = pass.job;
-  for (uint64_t token = pass.tokens.begin; token < pass.tokens.end; token += pass.ops.width) {
-    const TokenPanel panel = token_panel(pass, token);
-    const uint32_t width = panel.thirds * (pass.ops.width / 3);
-    pass.ops.pack_x(job.x + token * job.x_stride_elems + pass.col, job.x_stride_elems,
-                    panel.num_tokens, width, pass.num_cols, packed);
-    packed += pass.ops.packed_elems(width, pass.num_cols);
+  for (uint64_t col = pass.cols.begin; col < pass.cols.end; col += pass.ops.max_cols) {
+    const uint32_t num_cols = col_block(pass, col, packed).num_cols;
+    for (uint64_t token = pass.tokens.begin; token < pass.tokens.end; token += pass.ops.width) {
+      const TokenPanel panel = token_panel(pass, token);
+      const uint32_t width = panel.thirds * (pass.ops.width / 3);
+      pass.ops.pack_x(job.x + token * job.x_stride_elems + col, job.x_stride_elems,
+                      panel.num_tokens, width, num_cols, packed);
+      packed += pass.ops.packed_elems(width, num_cols);
+    }
   }
 }
 
 // The product of an edge panel goes through a whole tile, since y has not so many rows.
-void multiply_edge(const Pass& pass, TokenPanel tokens, const float* panel, const float* packed,
-                   float* y, uint32_t num_rows, bool add, float* tile) {
+void multiply_edge(const Pass& pass, const ColBlock& block, TokenPanel tokens,
+                   const ThreadScratch& scratch, const float* packed, float* y, uint32_t num_rows,
+                   bool add) {
   const size_t row_bytes = num_rows * sizeof(float);
   const uint64_t stride = pass.job.y_stride_elems;
   for (uint32_t t = 0; add && t < tokens.num_tokens; ++t) {
-    std::memcpy(tile + t * kPanelRows, y + t * stride, row_bytes);
+    std::memcpy(scratch.tile + t * kPanelRows, y + t * stride, row_bytes);
   }
-  pass.ops.multiply[tokens.thirds - 1](panel, packed, pass.num_cols, tile, kPanelRows,
-                                       tokens.num_tokens, add);
+  pass.ops.multiply[tokens.thirds - 1](scratch.panel, packed, block.num_cols, scratch.tile,
+                                       kPanelRows, tokens.num_tokens, add);
   for (uint32_t t = 0; t < tokens.num_tokens; ++t) {
-    std::memcpy(y + t * stride, tile + t * kPanelRows, row_bytes);
+    std::memcpy(y + t * stride, scratch.tile + t * kPanelRows, row_bytes);
   }
 }
 
-void multiply_panel(const Pass& pass, uint64_t row, uint32_t num_rows,
+// The decoded panel times all tokens of the pass.
+void multiply_panel(const Pass& pass, const ColBlock& block, uint64_t row, uint32_t num_rows,
                     const ThreadScratch& scratch) {
   const DenseJob& job = pass.job;
-  const bool add = job.add || !pass.first;
-  const float* packed = scratch.packed_x;
+  const bool add = job.add || block.col != 0;
+  const bool is_last = block.col + block.num_cols == job.weights->cols();
+  const float* packed = block.packed_x;
   for (uint64_t token = pass.tokens.begin; token < pass.tokens.end; token += pass.ops.width) {
     const TokenPanel tokens = token_panel(pass, token);
     float* y = job.y + token * job.y_stride_elems + row;
     if (num_rows == kPanelRows) {
-      pass.ops.multiply[tokens.thirds - 1](scratch.panel, packed, pass.num_cols, y,
+      pass.ops.multiply[tokens.thirds - 1](scratch.panel, packed, block.num_cols, y,
                                            job.y_stride_elems, tokens.num_tokens, add);
     } else {
-      multiply_edge(pass, tokens, scratch.panel, packed, y, num_rows, add, scratch.tile);
+      multiply_edge(pass, block, tokens, scratch, packed, y, num_rows, add);
     }
-    packed += pass.ops.packed_elems(tokens.thirds * (pass.ops.width / 3), pass.num_cols);
-    if (!pass.last || job.epilogue.apply == nullptr) continue;
+    packed += pass.ops.packed_elems(tokens.thirds * (pass.ops.width / 3), block.num_cols);
+    if (!is_last || job.epilogue.apply == nullptr) continue;
     for (uint64_t t = token; t < token + tokens.num_tokens; ++t) {
       job.epilogue.apply(job.epilogue.context, job.y + t * job.y_stride_elems, t, row,
                          row + num_rows);
@@ -95,9 +125,15 @@ void run_pass(const Pass& pass, const DenseKernel& kernel, const ThreadScratch& 
   for (uint64_t row = pass.rows.begin; row < pass.rows.end; row += kPanelRows) {
     const auto num_rows =
         static_cast<uint32_t>(std::min<uint64_t>(kPanelRows, pass.rows.end - row));
-    kernel.decode_panel({*pass.job.weights, row, num_rows, pass.col, pass.num_cols, scratch.panel});
-    if (pass.ops.prepare_panel != nullptr) pass.ops.prepare_panel(scratch.panel, pass.num_cols);
-    multiply_panel(pass, row, num_rows, scratch);
+    const float* packed_x = scratch.packed_x;
+    for (uint64_t col = pass.cols.begin; col < pass.cols.end; col += pass.ops.max_cols) {
+      const ColBlock block = col_block(pass, col, packed_x);
+      kernel.decode_panel(
+          {*pass.job.weights, row, num_rows, block.col, block.num_cols, scratch.panel});
+      if (pass.ops.prepare_panel != nullptr) pass.ops.prepare_panel(scratch.panel, block.num_cols);
+      multiply_panel(pass, block, row, num_rows, scratch);
+      packed_x = behind(pass, block);
+    }
   }
 }
 
@@ -106,17 +142,18 @@ void run_pass(const Pass& pass, const DenseKernel& kernel, const ThreadScratch& 
 void gemm(const DenseJob& job, Range rows, uint32_t num_tokens, const GemmOps& ops,
           float* scratch) noexcept {
   const DenseKernel& kernel = dense_kernel_of(*job.weights);
-  const uint64_t cols = job.weights->cols();
-  // Blocks of about the same length: a short last one would cost as much packing per product.
+  const uint64_t num_cols = job.weights->cols();
+  // Blocks of about the same length: a short last one would cost as much decoding per product.
   const uint64_t num_blocks = ceil_div<uint64_t>(num_tokens, kTokenBlock);
   const uint64_t block = round_up(ceil_div<uint64_t>(num_tokens, num_blocks), uint64_t{ops.width});
   for (uint64_t token = 0; token < num_tokens; token += block) {
     const Range tokens{token, std::min<uint64_t>(token + block, num_tokens)};
-    for (uint64_t col = 0; col < cols; col += ops.max_cols) {
-      const uint64_t num_cols = std::min<uint64_t>(ops.max_cols, cols - col);
-      run_pass({job, ops, rows, tokens, col, static_cast<uint32_t>(num_cols), col == 0,
-                col + num_cols == cols},
-               kernel, ThreadScratch(scratch));
+    // Few tokens leave room for many cols: then the weights are read in longer runs.
+    const uint64_t elems = packed_block_elems(ops, tokens.length(), ops.max_cols);
+    const uint64_t pass_cols = std::max<uint64_t>(1, kPackedXElems / elems) * ops.max_cols;
+    for (uint64_t col = 0; col < num_cols; col += pass_cols) {
+      const Range cols{col, std::min(col + pass_cols, num_cols)};
+      run_pass({job, ops, rows, tokens, cols}, kernel, ThreadScratch(scratch));
     }
   }
 }

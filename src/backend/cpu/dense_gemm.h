@@ -1,10 +1,11 @@
 // The matrix product of dense() for many tokens: panels of weights and of x, multiplied from the
 // caches.
 //
-// For a block of cols (kc) each thread packs x into token panels (L2), decodes its rows panel by
-// panel (L1) and runs the microkernel over all token panels; the sums stand in y between blocks of
-// cols. Nothing is shared between threads, so there is no barrier. Each thread packs all of x,
-// which costs about 5 / rows-of-the-thread of the products' time: half a per cent for 1024 rows.
+// Each thread packs x into token panels (L2), decodes its rows panel by panel (32 rows by kc cols,
+// L1) and runs the microkernel over all token panels. Where not all of the packed x has room, it
+// goes through its rows once for each part of the cols; the sums stand in y in between. Nothing is
+// shared between threads, so there is no barrier. Each thread packs all of x, which costs about 5 /
+// rows-of-the-thread of the products' time: half a per cent for 1024 rows.
 //
 // A GemmOps is one arithmetic (f32 of a target, bf16 of AVX-512); decoders, packing and products
 // meet only here.

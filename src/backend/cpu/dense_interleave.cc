@@ -9,6 +9,7 @@
 #include "hwy/highway.h"
 //
 #include <algorithm>
+#include <array>
 
 #include "backend/cpu/dense_kernel.h"
 #include "backend/cpu/matmul-inl.h"
@@ -21,61 +22,88 @@ namespace {
 // KiB.
 constexpr size_t kPrefetchBytes = 2048;
 
-// Tokens at once: kMaxTokens * kVecs16 accumulators are at most half of the registers.
+// Tokens at once: kMaxTokens * kVecs16 accumulators are half of the registers or less.
 constexpr size_t kMaxTokens = kVecs16 >= 8 ? 1 : 8 / kVecs16;
 
-// The sums of one row group for kTokens tokens: acc[t][u][v], u = a col's turn, v = the vector.
-template <size_t kTokens, size_t kUnroll>
-using Sums = F32Vec[kTokens][kUnroll][kVecs16];
+// Row groups at once. From 4 tokens on two of them share the loads of x, which has no room in L1
+// then (8 tokens of 2048 cols are 64 KiB); with 16 registers there is no room for the sums.
+template <size_t kTokens>
+constexpr size_t kGroups = kVecs16 == 1 && kTokens >= 4 ? 2 : 1;
 
-template <size_t kTokens, size_t kUnroll, class E>
-HWY_INLINE void add_col(const E* HWY_RESTRICT w, const float* const* x, size_t col, size_t u,
-                        Sums<kTokens, kUnroll>& acc) {
+// Several sums a vector hide the latency of FMA, 4 cycles, where there are few tokens.
+template <size_t kTokens>
+constexpr size_t kUnroll = kTokens* kVecs16 >= 4   ? 1
+                           : kTokens* kVecs16 >= 2 ? 2
+                                                   : 4;
+
+// acc[t][u][v]: t the token, u a col's turn, v the vector of the row groups.
+template <size_t kTokens, size_t kNumGroups>
+using Sums = F32Vec[kTokens][kUnroll<kTokens>][kNumGroups * kVecs16];
+
+// Where the same col of each row group lies.
+template <class E, size_t kNumGroups>
+using GroupPtrs = std::array<const E*, kNumGroups>;
+
+template <size_t kTokens, size_t kNumGroups, class E>
+HWY_INLINE void add_col(const GroupPtrs<E, kNumGroups>& w, size_t c, const float* const* x,
+                        size_t col, size_t u, Sums<kTokens, kNumGroups>& acc) {
   const F32Tag d;
+  F32Vec weights[kNumGroups * kVecs16];
   HWY_UNROLL(16)
-  for (size_t v = 0; v < kVecs16; ++v) {
-    const F32Vec weights = load_weights(d, w + v * kLanes);
+  for (size_t v = 0; v < kNumGroups * kVecs16; ++v) {
+    weights[v] = load_weights(d, w[v / kVecs16] + c * 16 + v % kVecs16 * kLanes);
+  }
+  HWY_UNROLL(16)
+  for (size_t t = 0; t < kTokens; ++t) {
+    const F32Vec xs = hn::Set(d, x[t][col]);
     HWY_UNROLL(16)
-    for (size_t t = 0; t < kTokens; ++t) {
-      acc[t][u][v] = hn::MulAdd(weights, hn::Set(d, x[t][col]), acc[t][u][v]);
+    for (size_t v = 0; v < kNumGroups * kVecs16; ++v) {
+      acc[t][u][v] = hn::MulAdd(weights[v], xs, acc[t][u][v]);
     }
   }
 }
 
 // A run of cols that lie side by side, [num_cols][16].
-template <size_t kTokens, size_t kUnroll, class E>
-HWY_INLINE void add_run(const E* HWY_RESTRICT w, const float* const* x, size_t col, size_t num_cols,
-                        Sums<kTokens, kUnroll>& acc) {
+template <size_t kTokens, size_t kNumGroups, class E>
+HWY_INLINE void add_run(const GroupPtrs<E, kNumGroups>& w, const float* const* x, size_t col,
+                        size_t num_cols, Sums<kTokens, kNumGroups>& acc) {
+  constexpr size_t kTurns = kUnroll<kTokens>;
+  // At least a cache line a turn, so that none is asked for twice.
+  constexpr size_t kCols = HWY_MAX(kTurns, 64 / (16 * sizeof(E)));
   size_t c = 0;
-  for (; c + kUnroll <= num_cols; c += kUnroll) {
-    const char* ahead = reinterpret_cast<const char*>(w + c * 16) + kPrefetchBytes;
+  for (; c + kCols <= num_cols; c += kCols) {
     HWY_UNROLL(16)
-    for (size_t bytes = 0; bytes < kUnroll * 16 * sizeof(E); bytes += 64) {
-      prefetch_l1(ahead + bytes);
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      const char* ahead = reinterpret_cast<const char*>(w[g] + c * 16) + kPrefetchBytes;
+      HWY_UNROLL(16)
+      for (size_t bytes = 0; bytes < kCols * 16 * sizeof(E); bytes += 64) {
+        prefetch_l1(ahead + bytes);
+      }
     }
     HWY_UNROLL(16)
-    for (size_t u = 0; u < kUnroll; ++u) {
-      add_col<kTokens, kUnroll>(w + (c + u) * 16, x, col + c + u, u, acc);
+    for (size_t i = 0; i < kCols; ++i) {
+      add_col<kTokens, kNumGroups, E>(w, c + i, x, col + c + i, i % kTurns, acc);
     }
   }
   for (; c < num_cols; ++c) {
-    add_col<kTokens, kUnroll>(w + c * 16, x, col + c, 0, acc);
+    add_col<kTokens, kNumGroups, E>(w, c, x, col + c, 0, acc);
   }
 }
 
-template <size_t kTokens, class E>
-HWY_NOINLINE void multiply_group(const Interleave& mapping, const E* w, const float* const* x,
-                                 float* const* y, size_t num_tokens, size_t num_rows, bool add) {
+// y[t][0, num_rows) of kNumGroups row groups; group g begins at w[g].
+template <size_t kTokens, size_t kNumGroups, class E>
+HWY_NOINLINE void multiply_groups(const Interleave& mapping, GroupPtrs<E, kNumGroups> w,
+                                  const float* const* x, float* const* y, size_t num_tokens,
+                                  size_t num_rows, bool add) {
   const F32Tag d;
-  // Several sums a vector hide the latency of FMA, 4 cycles, where there are few tokens.
-  constexpr size_t kUnroll = kTokens * kVecs16 >= 4 ? (kTokens * kVecs16 >= 8 ? 1 : 2) : 4;
-  Sums<kTokens, kUnroll> acc;
+  constexpr size_t kTurns = kUnroll<kTokens>;
+  Sums<kTokens, kNumGroups> acc;
   HWY_UNROLL(16)
   for (size_t t = 0; t < kTokens; ++t) {
     HWY_UNROLL(16)
-    for (size_t u = 0; u < kUnroll; ++u) {
+    for (size_t u = 0; u < kTurns; ++u) {
       HWY_UNROLL(16)
-      for (size_t v = 0; v < kVecs16; ++v) acc[t][u][v] = hn::Zero(d);
+      for (size_t v = 0; v < kNumGroups * kVecs16; ++v) acc[t][u][v] = hn::Zero(d);
     }
   }
   // Blocks without gaps between them are one run.
@@ -83,66 +111,78 @@ HWY_NOINLINE void multiply_group(const Interleave& mapping, const E* w, const fl
   const bool gapless = mapping.block_stride() == uint64_t{16} * mapping.block_cols();
   const size_t run = gapless ? cols : mapping.block_cols();
   for (size_t col = 0; col < cols; col += run) {
-    add_run<kTokens, kUnroll>(w, x, col, std::min(run, cols - col), acc);
-    w += mapping.block_stride();
+    add_run<kTokens, kNumGroups, E>(w, x, col, std::min(run, cols - col), acc);
+    for (const E*& p : w) p += mapping.block_stride();
   }
   HWY_UNROLL(16)
   for (size_t t = 0; t < kTokens; ++t) {
     if (t >= num_tokens) break;
     HWY_UNROLL(16)
-    for (size_t v = 0; v < kVecs16; ++v) {
+    for (size_t v = 0; v < kNumGroups * kVecs16; ++v) {
       F32Vec sum = acc[t][0][v];
       HWY_UNROLL(16)
-      for (size_t u = 1; u < kUnroll; ++u) sum = hn::Add(sum, acc[t][u][v]);
+      for (size_t u = 1; u < kTurns; ++u) sum = hn::Add(sum, acc[t][u][v]);
       add_or_store(d, sum, y[t] + v * kLanes, num_rows - std::min(num_rows, v * kLanes), add);
     }
   }
 }
 
-// Tokens in turns of 1, 2, 4 or 8; a turn that is not full repeats its last token.
+// All of `rows` for one turn of tokens; a turn that is not full repeats its last token.
 template <size_t kTokens, class E>
-HWY_INLINE void multiply_tokens(const MatvecArgs& args, const E* w, uint64_t row, size_t num_rows,
-                                size_t token, size_t num_tokens) {
+HWY_INLINE void multiply_turn(const MatvecArgs& args, Range rows, size_t token, size_t num_tokens) {
+  const auto& mapping = mapping_as<Interleave>(args.weights);
+  const E* weights = reinterpret_cast<const E*>(args.weights.host_data());
   const float* x[kTokens];
   float* y[kTokens];
-  for (size_t t = 0; t < kTokens; ++t) {
-    const size_t from = token + std::min(t, num_tokens - 1);
-    x[t] = args.x + from * args.x_stride_elems;
-    y[t] = args.y + from * args.y_stride_elems + row;
+  for (uint64_t row = rows.begin; row < rows.end;) {
+    for (size_t t = 0; t < kTokens; ++t) {
+      const size_t from = token + std::min(t, num_tokens - 1);
+      x[t] = args.x + from * args.x_stride_elems;
+      y[t] = args.y + from * args.y_stride_elems + row;
+    }
+    const E* w = weights + mapping.block_offset(row / 16, uint64_t{0});
+    const size_t num_rows = rows.end - row;
+    if constexpr (kGroups<kTokens> == 2) {
+      if (num_rows > 16) {
+        multiply_groups<kTokens, 2, E>(mapping, {w, w + mapping.group_stride()}, x, y, num_tokens,
+                                       std::min<size_t>(num_rows, 32), args.add);
+        row += 32;
+        continue;
+      }
+    }
+    multiply_groups<kTokens, 1, E>(mapping, {w}, x, y, num_tokens, std::min<size_t>(num_rows, 16),
+                                   args.add);
+    row += 16;
   }
-  multiply_group<kTokens>(mapping_as<Interleave>(args.weights), w, x, y, num_tokens, num_rows,
-                          args.add);
 }
 
 template <class E>
 void matvec(const MatvecArgs& args) {
   record_executed_cpu_target(HWY_TARGET);
-  const auto& mapping = mapping_as<Interleave>(args.weights);
-  const E* weights = reinterpret_cast<const E*>(args.weights.host_data());
-  for (uint64_t row = args.rows.begin; row < args.rows.end; row += 16) {
-    const E* w = weights + mapping.block_offset(row / 16, uint64_t{0});
-    const size_t num_rows = std::min<uint64_t>(16, args.rows.end - row);
+  // Two row groups at a time, so that a second turn of tokens finds their weights in L2.
+  for (uint64_t row = args.rows.begin; row < args.rows.end; row += 32) {
+    const Range rows{row, std::min(row + 32, args.rows.end)};
     for (size_t token = 0; token < args.num_tokens; token += kMaxTokens) {
       const size_t num_tokens = std::min<size_t>(kMaxTokens, args.num_tokens - token);
       if constexpr (kMaxTokens >= 8) {
         if (num_tokens > 4) {
-          multiply_tokens<8>(args, w, row, num_rows, token, num_tokens);
+          multiply_turn<8, E>(args, rows, token, num_tokens);
           continue;
         }
       }
       if constexpr (kMaxTokens >= 4) {
         if (num_tokens > 2) {
-          multiply_tokens<4>(args, w, row, num_rows, token, num_tokens);
+          multiply_turn<4, E>(args, rows, token, num_tokens);
           continue;
         }
       }
       if constexpr (kMaxTokens >= 2) {
         if (num_tokens == 2) {
-          multiply_tokens<2>(args, w, row, num_rows, token, num_tokens);
+          multiply_turn<2, E>(args, rows, token, num_tokens);
           continue;
         }
       }
-      multiply_tokens<1>(args, w, row, num_rows, token, num_tokens);
+      multiply_turn<1, E>(args, rows, token, num_tokens);
     }
   }
 }
@@ -159,12 +199,17 @@ void decode(const PanelArgs& args) {
       zero_panel_rows(to, args.num_cols);
       continue;
     }
-    // Padding rows of the last group are zero in the weights, too.
-    for (size_t c = 0; c < args.num_cols; ++c, to += kPanelRows) {
-      const E* from = weights + mapping(args.row + first, args.col + c);
-      HWY_UNROLL(16)
-      for (size_t v = 0; v < kVecs16; ++v) {
-        hn::Store(load_weights(d, from + v * kLanes), d, to + v * kLanes);
+    // Block by block: a mapping's offset costs divisions, as much as decoding 64 cols.
+    for (uint64_t col = args.col; col < args.col + args.num_cols;) {
+      const uint64_t block_end = (col / mapping.block_cols() + 1) * mapping.block_cols();
+      const uint64_t end = std::min(block_end, args.col + args.num_cols);
+      const E* from = weights + mapping(args.row + first, col);
+      for (; col < end; ++col, from += 16, to += kPanelRows) {
+        prefetch_l1(reinterpret_cast<const char*>(from) + kPrefetchBytes);
+        HWY_UNROLL(16)
+        for (size_t v = 0; v < kVecs16; ++v) {
+          hn::Store(load_weights(d, from + v * kLanes), d, to + v * kLanes);
+        }
       }
     }
   }
@@ -203,20 +248,14 @@ constexpr std::string_view kLayouts = "interleave(16,*,1)";
 std::span<const DenseKernel> dense_interleave_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
       {{MatrixOp::kDense, DType::kF32, kLayouts, accepts, "dense_f32_interleave"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f32)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f32)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f32)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f32)(args); }},
       {{MatrixOp::kDense, DType::kF16, kLayouts, accepts, "dense_f16_interleave"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f16)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f16)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f16)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f16)(args); }},
       {{MatrixOp::kDense, DType::kBF16, kLayouts, accepts, "dense_bf16_interleave"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_bf16)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_bf16)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_bf16)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_bf16)(args); }},
   };
   return kKernels;
 }

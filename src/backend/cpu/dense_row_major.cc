@@ -20,11 +20,12 @@ namespace {
 // Into L2, 1 KiB to 4 KiB ahead are alike; L1 has too few outstanding misses.
 constexpr size_t kPrefetchBytes = 2048;
 
-// AVX-512 has 32 registers, the others 16: two rows of this many tokens fill half of them.
-constexpr size_t kMaxTokens = kLanes == 16 ? 8 : 4;
+// Tokens at once, and the rows that share their loads of x, which has no room in L1 (8 tokens of
+// 2048 cols are 64 KiB): 16 sums fill half of AVX-512's 32 registers, 8 half of the others' 16.
+constexpr size_t kMaxTokens = 4;
+constexpr size_t kManyRows = kLanes == 16 ? 4 : 2;
 
-// y[t][r] of kRows rows and kTokens tokens. Two rows share the loads of x where there are many
-// tokens.
+// y[t][r] of kRows rows and kTokens tokens.
 template <size_t kTokens, size_t kRows, size_t kUnroll, class E>
 HWY_NOINLINE void multiply_rows(const E* HWY_RESTRICT w, size_t row_stride, size_t cols,
                                 const float* const* x, float* const* y, size_t num_tokens,
@@ -105,8 +106,9 @@ HWY_INLINE void multiply_turn(const MatvecArgs& args, const E* w, uint64_t row, 
                                            args.add);
     for (size_t t = 0; t < kTokens; ++t) y[t] += kRows;
   }
-  if (r < num_rows) {
+  for (; kRows > 1 && r < num_rows; ++r) {
     multiply_rows<kTokens, 1, kUnroll>(w + r * stride, stride, cols, x, y, num_tokens, args.add);
+    for (size_t t = 0; t < kTokens; ++t) ++y[t];
   }
 }
 
@@ -115,20 +117,18 @@ void matvec(const MatvecArgs& args) {
   record_executed_cpu_target(HWY_TARGET);
   const auto& mapping = mapping_as<RowMajor>(args.weights);
   const E* weights = reinterpret_cast<const E*>(args.weights.host_data());
-  // Rows in groups, so that a second turn of tokens finds their weights in L2.
-  for (uint64_t row = args.rows.begin; row < args.rows.end; row += kRowGroup) {
+  // Few rows at a time, so that a second turn of tokens finds their weights in L1.
+  for (uint64_t row = args.rows.begin; row < args.rows.end; row += kManyRows) {
     const E* w = weights + mapping(row, uint64_t{0});
-    const size_t num_rows = std::min<uint64_t>(kRowGroup, args.rows.end - row);
+    const size_t num_rows = std::min<uint64_t>(kManyRows, args.rows.end - row);
     for (size_t token = 0; token < args.num_tokens; token += kMaxTokens) {
       const size_t num_tokens = std::min<size_t>(kMaxTokens, args.num_tokens - token);
       if (num_tokens == 1) {
         multiply_turn<1, 1, 4>(args, w, row, num_rows, token, num_tokens);
       } else if (num_tokens == 2) {
         multiply_turn<2, 1, 2>(args, w, row, num_rows, token, num_tokens);
-      } else if (num_tokens <= 4) {
-        multiply_turn<4, 2, 1>(args, w, row, num_rows, token, num_tokens);
       } else {
-        multiply_turn<kMaxTokens, 2, 1>(args, w, row, num_rows, token, num_tokens);
+        multiply_turn<4, kManyRows, 1>(args, w, row, num_rows, token, num_tokens);
       }
     }
   }
@@ -186,20 +186,14 @@ constexpr std::string_view kLayouts = "row_major";
 std::span<const DenseKernel> dense_row_major_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
       {{MatrixOp::kDense, DType::kF32, kLayouts, accepts, "dense_f32_row_major"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f32)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f32)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f32)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f32)(args); }},
       {{MatrixOp::kDense, DType::kF16, kLayouts, accepts, "dense_f16_row_major"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f16)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f16)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f16)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f16)(args); }},
       {{MatrixOp::kDense, DType::kBF16, kLayouts, accepts, "dense_bf16_row_major"},
-       [](const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_bf16)
-                                    (args); },
-       [](const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_bf16)
-                                   (args); }},
+       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_bf16)(args); },
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_bf16)(args); }},
   };
   return kKernels;
 }

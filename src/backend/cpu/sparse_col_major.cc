@@ -181,24 +181,24 @@ std::span<const SparseKernel> sparse_kernels() noexcept {
   static constexpr SparseKernel kKernels[] = {
       {{MatrixOp::kSparse, DType::kF32, kLayouts, accepts, "sparse_f32_col_major"},
        [](const Tensor& weights, Range rows, NonZeros x, float* y, bool add) {
-         HWY_DYNAMIC_DISPATCH(add_cols_f32)(weights, rows, x, y, add);
+         return HWY_DYNAMIC_DISPATCH(add_cols_f32)(weights, rows, x, y, add);
        },
        [](const Tensor& weights, Range rows, Range cols, float* panel) {
-         HWY_DYNAMIC_DISPATCH(decode_block_f32)(weights, rows, cols, panel);
+         return HWY_DYNAMIC_DISPATCH(decode_block_f32)(weights, rows, cols, panel);
        }},
       {{MatrixOp::kSparse, DType::kF16, kLayouts, accepts, "sparse_f16_col_major"},
        [](const Tensor& weights, Range rows, NonZeros x, float* y, bool add) {
-         HWY_DYNAMIC_DISPATCH(add_cols_f16)(weights, rows, x, y, add);
+         return HWY_DYNAMIC_DISPATCH(add_cols_f16)(weights, rows, x, y, add);
        },
        [](const Tensor& weights, Range rows, Range cols, float* panel) {
-         HWY_DYNAMIC_DISPATCH(decode_block_f16)(weights, rows, cols, panel);
+         return HWY_DYNAMIC_DISPATCH(decode_block_f16)(weights, rows, cols, panel);
        }},
       {{MatrixOp::kSparse, DType::kBF16, kLayouts, accepts, "sparse_bf16_col_major"},
        [](const Tensor& weights, Range rows, NonZeros x, float* y, bool add) {
-         HWY_DYNAMIC_DISPATCH(add_cols_bf16)(weights, rows, x, y, add);
+         return HWY_DYNAMIC_DISPATCH(add_cols_bf16)(weights, rows, x, y, add);
        },
        [](const Tensor& weights, Range rows, Range cols, float* panel) {
-         HWY_DYNAMIC_DISPATCH(decode_block_bf16)(weights, rows, cols, panel);
+         return HWY_DYNAMIC_DISPATCH(decode_block_bf16)(weights, rows, cols, panel);
        }},
   };
   return kKernels;

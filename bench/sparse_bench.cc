@@ -1,0 +1,69 @@
+// sparse(): the ffn value of a model, [C][4C] in `col_major`; density, tokens and threads as axes.
+// GB/s count the columns that one token reads, or all of them for many tokens.
+#include "backend/cpu/sparse.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "matmul_bench.h"
+
+namespace skein {
+namespace {
+
+struct Case {
+  uint64_t rows, cols;
+  DType dtype;
+  int per_cent;
+  uint32_t num_tokens;
+  uint32_t num_threads;
+};
+
+void run(benchmark::State& state, const Case& c) {
+  ThreadPool& pool = pool_of(c.num_threads);
+  SparseScratch scratch =
+      SparseScratch::create(c.num_threads, c.num_tokens, c.rows, c.cols).value();
+  MatrixPool weights(c.dtype, "col_major", c.rows, c.cols);
+  const std::vector<float> x = random_rows(c.num_tokens, c.cols, c.per_cent / 100.0);
+  const auto non_zeros =
+      static_cast<double>(x.size() - static_cast<size_t>(std::count(x.begin(), x.end(), 0.0f)));
+  std::vector<float> y(c.num_tokens * c.rows);
+  Rates rates(state, pool);
+  for (auto _ : state) {
+    rates.time([&] {
+      sparse(weights.next(), x.data(), c.cols, y.data(), c.rows, c.num_tokens, pool, scratch);
+    });
+    benchmark::DoNotOptimize(y.data());
+  }
+  const double cols_read = c.num_tokens == 1 ? non_zeros : static_cast<double>(c.cols);
+  rates.report(cols_read * static_cast<double>(c.rows) * element_bits(c.dtype) / 8,
+               2 * non_zeros * static_cast<double>(c.rows));
+}
+
+void add(const Case& c) {
+  const std::string name = fmt::format("{}x{}/{}/density:{}%/T:{}/threads:{}", c.rows, c.cols,
+                                       to_string(c.dtype), c.per_cent, c.num_tokens, c.num_threads);
+  benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) { run(state, c); })
+      ->UseRealTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+[[maybe_unused]] const bool registered = [] {
+  CHECK(select_default_cpu_target().has_value());
+  const uint32_t all = num_physical_cores();
+  std::vector<uint32_t> threads = {1};
+  for (uint32_t n = 2; n <= all; n *= 2) threads.push_back(n);
+  for (const uint64_t rows : {1024u, 2048u}) {
+    for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
+      for (const int per_cent : {5, 10, 20, 30, 50, 100}) {
+        for (const uint32_t num_tokens : {1u, 8u, 32u, 128u, 512u}) {
+          for (const uint32_t n : threads) add({rows, 4 * rows, dtype, per_cent, num_tokens, n});
+        }
+      }
+    }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace skein
