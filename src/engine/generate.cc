@@ -14,19 +14,23 @@ using Clock = std::chrono::steady_clock;
 
 constexpr uint32_t kEndOfText = 0;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-// The text on its way to the user: characters complete, what may be the beginning of a stop text held back. Of every token
-// whose text is held back in part or in whole it keeps the session as it was before it, so that a stop text leaves no trace.
+// The text on its way to the user: characters complete, what may be the beginning of a stop text
+// held back. Of every token whose text is held back in part or in whole it keeps the session as it
+// was before it, so that a stop text leaves no trace.
 //
-// Stop texts are looked for among the bytes, before these become characters: then an offset is an offset, whatever the tokens cut.
+// Stop texts are looked for among the bytes, before these become characters: then an offset is an
+// offset, whatever the tokens cut.
 class TextOut {
  public:
   TextOut(const GenerateOptions& options, const std::function<bool(std::string_view)>& on_text)
       : stops_(options.stop), on_text_(on_text) {}
 
-  // Takes the next token, which `session` has not seen yet, and runs it unless its text is not to be seen. False: generation
-  // ends, for reason().
+  // Takes the next token, which `session` has not seen yet, and runs it unless its text is not to
+  // be seen. False: generation ends, for reason().
   Result<bool> push(Session& session, uint32_t id) {
     std::string text = session.model()->decode({&id, 1});
     const auto begin = static_cast<ptrdiff_t>(pending_.size());
@@ -46,7 +50,8 @@ class TextOut {
     if (!go_on) {
       reason_ = StopReason::kCallback;
       // Tokens of whose text the user has seen nothing have not been there.
-      const auto unseen = std::find_if(held_.begin(), held_.end(), [](const Held& token) { return token.begin >= 0; });
+      const auto unseen = std::find_if(held_.begin(), held_.end(),
+                                       [](const Held& token) { return token.begin >= 0; });
       if (unseen != held_.end()) {
         session = std::move(unseen->before);
         return false;
@@ -63,7 +68,7 @@ class TextOut {
 
  private:
   struct Held {
-    ptrdiff_t begin;   // of the token's text in pending_; negative where a part of it was handed out
+    ptrdiff_t begin;  // of the token's text in pending_; negative where a part of it was handed out
     std::string text;  // of the token
     Session before;    // has not seen the token
   };
@@ -74,11 +79,13 @@ class TextOut {
   void forget(size_t count) {
     pending_.erase(0, count);
     for (Held& token : held_) token.begin -= static_cast<ptrdiff_t>(count);
-    std::erase_if(held_, [](const Held& token) { return token.begin + std::ssize(token.text) <= 0; });
+    std::erase_if(held_,
+                  [](const Held& token) { return token.begin + std::ssize(token.text) <= 0; });
   }
 
-  // `begin` and `text` are those of the token at hand, which `session` has not seen. A token that the stop text begins in the
-  // midst of is replaced by tokens for the bytes before it: the session has seen what the user has.
+  // `begin` and `text` are those of the token at hand, which `session` has not seen. A token that
+  // the stop text begins in the midst of is replaced by tokens for the bytes before it: the session
+  // has seen what the user has.
   Status end_at(Session& session, ptrdiff_t begin, std::string text, ptrdiff_t stop) {
     if (stop < begin) {
       while (held_.back().begin > stop) held_.pop_back();
@@ -87,7 +94,8 @@ class TextOut {
       session = std::move(held_.back().before);
     }
     if (begin < stop) {
-      SKEIN_ASSIGN_OR_RETURN(const auto ids, session.model()->encode(std::string_view(text).substr(0, static_cast<size_t>(stop - begin))));
+      SKEIN_ASSIGN_OR_RETURN(const auto ids, session.model()->encode(std::string_view(text).substr(
+                                                 0, static_cast<size_t>(stop - begin))));
       SKEIN_RETURN_IF_ERROR(session.prefill(ids));
     }
     pending_.resize(static_cast<size_t>(stop));
@@ -112,7 +120,8 @@ Result<std::vector<uint32_t>> prompt_ids(const Session& session, std::string_vie
 
 }  // namespace
 
-Result<GenerateStats> generate(Session& session, std::string_view prompt, const GenerateOptions& options,
+Result<GenerateStats> generate(Session& session, std::string_view prompt,
+                               const GenerateOptions& options,
                                const std::function<bool(std::string_view text)>& on_text) {
   SKEIN_RETURN_IF_ERROR(validate(options.sampler));
   SKEIN_ASSIGN_OR_RETURN(const std::vector<uint32_t> ids, prompt_ids(session, prompt));
@@ -145,7 +154,8 @@ Result<GenerateStats> generate(Session& session, std::string_view prompt, const 
       break;
     }
   }
-  if (stats.reason == StopReason::kMaxTokens || stats.reason == StopReason::kEndOfText) out.finish();
+  if (stats.reason == StopReason::kMaxTokens || stats.reason == StopReason::kEndOfText)
+    out.finish();
   stats.decode_seconds = seconds_since(start);
   return stats;
 }

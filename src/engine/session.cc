@@ -18,9 +18,11 @@ std::span<const std::byte> bytes_of(std::span<const float> floats) { return std:
 // Before the first chunk runs, so that a bad id in the last one leaves the session as it was.
 Status check_ids(std::string_view what, std::span<const uint32_t> ids, uint32_t num_vocab) {
   if (ids.empty()) return error("{}: expected at least one token id, found none", what);
-  const auto bad = std::find_if(ids.begin(), ids.end(), [=](uint32_t id) { return id >= num_vocab; });
+  const auto bad =
+      std::find_if(ids.begin(), ids.end(), [=](uint32_t id) { return id >= num_vocab; });
   if (bad == ids.end()) return {};
-  return error("{}: expected token ids from 0 to {}, found {} in place {}", what, num_vocab - 1, *bad, bad - ids.begin());
+  return error("{}: expected token ids from 0 to {}, found {} in place {}", what, num_vocab - 1,
+               *bad, bad - ids.begin());
 }
 
 }  // namespace
@@ -47,7 +49,8 @@ Result<const Workspace*> SessionImpl::run_chunk(std::span<const uint32_t> ids, b
   logits.resize(rwkv7().dims().num_vocab);
   const uint64_t row = wanted.size() - 1;
   const uint64_t offset_elems = work->logits.offset_elems + row * work->logits.stride_elems;
-  SKEIN_RETURN_IF_ERROR(rwkv7().backend().download(*work->logits.buffer, offset_elems * sizeof(float),
+  SKEIN_RETURN_IF_ERROR(rwkv7().backend().download(*work->logits.buffer,
+                                                   offset_elems * sizeof(float),
                                                    std::as_writable_bytes(std::span(logits))));
   return work;
 }
@@ -81,8 +84,9 @@ Status Session::step(uint32_t id) {
   return {};
 }
 
-Status Session::evaluate(std::span<const uint32_t> ids,
-                         const std::function<void(uint64_t token, std::span<const float> logits)>& on_logits) {
+Status Session::evaluate(
+    std::span<const uint32_t> ids,
+    const std::function<void(uint64_t token, std::span<const float> logits)>& on_logits) {
   const uint32_t num_vocab = impl_->rwkv7().dims().num_vocab;
   SKEIN_RETURN_IF_ERROR(check_ids("evaluate", ids, num_vocab));
   const uint64_t max_chunk = std::clamp<uint64_t>(kMaxLogitElems / num_vocab, 1, impl_->chunk);
@@ -92,8 +96,9 @@ Status Session::evaluate(std::span<const uint32_t> ids,
     SKEIN_ASSIGN_OR_RETURN(const Workspace* work, impl_->run_chunk(chunk, true));
     for (size_t token = 0; token < chunk.size(); ++token) {
       const uint64_t offset_elems = work->logits.offset_elems + token * work->logits.stride_elems;
-      SKEIN_RETURN_IF_ERROR(impl_->rwkv7().backend().download(*work->logits.buffer, offset_elems * sizeof(float),
-                                                              std::as_writable_bytes(std::span(row))));
+      SKEIN_RETURN_IF_ERROR(
+          impl_->rwkv7().backend().download(*work->logits.buffer, offset_elems * sizeof(float),
+                                            std::as_writable_bytes(std::span(row))));
       on_logits(begin + token, row);
     }
   }
@@ -124,7 +129,8 @@ Result<Session> Session::clone() const {
   SKEIN_ASSIGN_OR_RETURN(Session copy, create(impl_->model));
   std::vector<float> values(impl_->state.num_elems());
   Backend& backend = impl_->rwkv7().backend();
-  SKEIN_RETURN_IF_ERROR(backend.download(*impl_->state.buffer, 0, std::as_writable_bytes(std::span(values))));
+  SKEIN_RETURN_IF_ERROR(
+      backend.download(*impl_->state.buffer, 0, std::as_writable_bytes(std::span(values))));
   SKEIN_RETURN_IF_ERROR(backend.upload(*copy.impl_->state.buffer, 0, bytes_of(values)));
   copy.impl_->num_tokens = impl_->num_tokens;
   copy.impl_->logits = impl_->logits;

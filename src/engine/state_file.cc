@@ -18,8 +18,8 @@ constexpr std::string_view kVersion = "1";
 constexpr StateLayout kFileLayout = StateLayout::kKeyRows;
 
 // Every layer of a one-slot state from one layout to another.
-void convert_state(const State& shape, StateLayout from, std::span<const float> source, StateLayout to,
-                   std::span<float> target) {
+void convert_state(const State& shape, StateLayout from, std::span<const float> source,
+                   StateLayout to, std::span<float> target) {
   StateMapping from_mapping = shape.mapping, to_mapping = shape.mapping;
   from_mapping.layout = from;
   to_mapping.layout = to;
@@ -39,15 +39,17 @@ std::string value_of(const Safetensors& file, const std::string& key) {
   return found == file.metadata().end() ? std::string() : found->second;
 }
 
-Status expect(const std::string& path, std::string_view what, std::string_view expected, std::string_view found) {
+Status expect(const std::string& path, std::string_view what, std::string_view expected,
+              std::string_view found) {
   if (expected == found) return {};
   // Metadata may hold anything, line ends too.
-  return error("{}: expected {} {}, found {}", path, what, expected, found.empty() ? "none" : quote_name(found));
+  return error("{}: expected {} {}, found {}", path, what, expected,
+               found.empty() ? "none" : quote_name(found));
 }
 
 // The f32 tensor `name` of `shape` as floats, all of them finite.
-Result<std::vector<float>> read_floats(const Safetensors& file, const std::string& path, std::string_view name,
-                                       const std::vector<uint64_t>& shape) {
+Result<std::vector<float>> read_floats(const Safetensors& file, const std::string& path,
+                                       std::string_view name, const std::vector<uint64_t>& shape) {
   const TensorInfo* tensor = file.find(name);
   if (tensor == nullptr) return error("{}: expected a tensor '{}', found none", path, name);
   if (tensor->dtype != FileDType::kF32 || tensor->shape != shape) {
@@ -57,7 +59,8 @@ Result<std::vector<float>> read_floats(const Safetensors& file, const std::strin
   std::vector<float> values(tensor->data.size() / sizeof(float));
   std::memcpy(values.data(), tensor->data.data(), tensor->data.size());
   for (float value : values) {
-    if (!std::isfinite(value)) return error("{}: tensor '{}': expected finite values, found {}", path, name, value);
+    if (!std::isfinite(value))
+      return error("{}: tensor '{}': expected finite values, found {}", path, name, value);
   }
   return values;
 }
@@ -67,12 +70,13 @@ Result<std::vector<float>> read_floats(const Safetensors& file, const std::strin
 Status save_state(const SessionImpl& session, const std::string& path) {
   const State& state = session.state;
   std::vector<float> native(state.num_elems()), values(native.size());
-  SKEIN_RETURN_IF_ERROR(
-      session.rwkv7().backend().download(*state.buffer, 0, std::as_writable_bytes(std::span(native))));
+  SKEIN_RETURN_IF_ERROR(session.rwkv7().backend().download(
+      *state.buffer, 0, std::as_writable_bytes(std::span(native))));
   convert_state(state, state.mapping.layout, native, kFileLayout, values);
 
   std::vector<TensorDeclaration> tensors = {{"state", FileDType::kF32, state_shape(state)}};
-  if (!session.logits.empty()) tensors.push_back({"logits", FileDType::kF32, {session.logits.size()}});
+  if (!session.logits.empty())
+    tensors.push_back({"logits", FileDType::kF32, {session.logits.size()}});
   const std::map<std::string, std::string> metadata = {
       {"format", std::string(kFormat)},
       {"version", std::string(kVersion)},
@@ -80,7 +84,8 @@ Status save_state(const SessionImpl& session, const std::string& path) {
       {"model_hash", hash_text(session.rwkv7().hash())},
       {"num_tokens", std::to_string(session.num_tokens)},
   };
-  SKEIN_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(path, tensors, metadata));
+  SKEIN_ASSIGN_OR_RETURN(SafetensorsWriter writer,
+                         SafetensorsWriter::create(path, tensors, metadata));
   SKEIN_RETURN_IF_ERROR(writer.write("state", std::as_bytes(std::span(values))));
   if (!session.logits.empty()) {
     SKEIN_RETURN_IF_ERROR(writer.write("logits", std::as_bytes(std::span(session.logits))));
@@ -92,9 +97,10 @@ Status restore_state(SessionImpl& session, const std::string& path) {
   SKEIN_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::open(path));
   SKEIN_RETURN_IF_ERROR(expect(path, "the format", kFormat, value_of(file, "format")));
   SKEIN_RETURN_IF_ERROR(expect(path, "version", kVersion, value_of(file, "version")));
-  SKEIN_RETURN_IF_ERROR(expect(path, "the state layout", to_string(kFileLayout), value_of(file, "state_layout")));
   SKEIN_RETURN_IF_ERROR(
-      expect(path, "the state of model", hash_text(session.rwkv7().hash()), value_of(file, "model_hash")));
+      expect(path, "the state layout", to_string(kFileLayout), value_of(file, "state_layout")));
+  SKEIN_RETURN_IF_ERROR(expect(path, "the state of model", hash_text(session.rwkv7().hash()),
+                               value_of(file, "model_hash")));
   const std::string count = value_of(file, "num_tokens");
   uint64_t num_tokens = 0;
   const auto [end, code] = std::from_chars(count.data(), count.data() + count.size(), num_tokens);
@@ -102,14 +108,17 @@ Status restore_state(SessionImpl& session, const std::string& path) {
     return error("{}: expected a number of tokens, found {}", path, quote_name(count));
   }
   const State& state = session.state;
-  SKEIN_ASSIGN_OR_RETURN(const std::vector<float> values, read_floats(file, path, "state", state_shape(state)));
+  SKEIN_ASSIGN_OR_RETURN(const std::vector<float> values,
+                         read_floats(file, path, "state", state_shape(state)));
   std::vector<float> logits;
   if (num_tokens != 0) {
-    SKEIN_ASSIGN_OR_RETURN(logits, read_floats(file, path, "logits", {session.rwkv7().dims().num_vocab}));
+    SKEIN_ASSIGN_OR_RETURN(logits,
+                           read_floats(file, path, "logits", {session.rwkv7().dims().num_vocab}));
   }
   std::vector<float> native(values.size());
   convert_state(state, kFileLayout, values, state.mapping.layout, native);
-  SKEIN_RETURN_IF_ERROR(session.rwkv7().backend().upload(*state.buffer, 0, std::as_bytes(std::span(native))));
+  SKEIN_RETURN_IF_ERROR(
+      session.rwkv7().backend().upload(*state.buffer, 0, std::as_bytes(std::span(native))));
   session.num_tokens = num_tokens;
   session.logits = std::move(logits);
   return {};
