@@ -27,7 +27,7 @@ namespace skein::testing {
 inline constexpr uint32_t kPoisonBits = 0x7fc5ce1e;  // f32: a quiet NaN with a payload
 inline constexpr std::byte kPoisonByte{0xff};        // f32, f16 and bf16 of these bytes are NaN
 
-// What a step may touch of an activation: element-wise equality of bits, since poison is NaN.
+// By its bits, since NaN equals nothing.
 inline bool is_poison(float value) { return std::bit_cast<uint32_t>(value) == kPoisonBits; }
 
 // Uniform numbers; the same on every platform, unlike std::uniform_real_distribution.
@@ -133,39 +133,39 @@ class WeightBuilder {
 };
 
 inline LayerWeights WeightBuilder::layer(const Dimensions& dims, uint32_t index) {
-  const uint32_t C = dims.num_emb;
+  const uint32_t num_emb = dims.num_emb;
   LayerWeights w;
-  w.ln1_weight = vector(C, 1, 0.2f);
-  w.ln1_bias = vector(C, 0, 0.05f);
-  w.mix = vector(C, 0.5f, 0.5f, kNumMixes);
-  w.receptance = matrix(C, C);
-  w.key = matrix(C, C);
-  w.value = matrix(C, C);
-  w.output = matrix(C, C);
-  w.w0 = vector(C, -3.5f, 2.5f);
-  w.a0 = vector(C, 0, 1);
-  w.w1 = matrix(dims.rank_w, C);
-  w.a1 = matrix(dims.rank_a, C);
-  w.g1 = matrix(dims.rank_g, C);
-  w.w2 = matrix(C, dims.rank_w);
-  w.a2 = matrix(C, dims.rank_a);
-  w.g2 = matrix(C, dims.rank_g);
+  w.ln1_weight = vector(num_emb, 1, 0.2f);
+  w.ln1_bias = vector(num_emb, 0, 0.05f);
+  w.mix = vector(num_emb, 0.5f, 0.5f, kNumMixes);
+  w.receptance = matrix(num_emb, num_emb);
+  w.key = matrix(num_emb, num_emb);
+  w.value = matrix(num_emb, num_emb);
+  w.output = matrix(num_emb, num_emb);
+  w.w0 = vector(num_emb, -3.5f, 2.5f);
+  w.a0 = vector(num_emb, 0, 1);
+  w.w1 = matrix(dims.rank_w, num_emb);
+  w.a1 = matrix(dims.rank_a, num_emb);
+  w.g1 = matrix(dims.rank_g, num_emb);
+  w.w2 = matrix(num_emb, dims.rank_w);
+  w.a2 = matrix(num_emb, dims.rank_a);
+  w.g2 = matrix(num_emb, dims.rank_g);
   if (index > 0) {
-    w.v0 = vector(C, 1, 0.5f);
-    w.v1 = matrix(dims.rank_v, C);
-    w.v2 = matrix(C, dims.rank_v);
+    w.v0 = vector(num_emb, 1, 0.5f);
+    w.v1 = matrix(dims.rank_v, num_emb);
+    w.v2 = matrix(num_emb, dims.rank_v);
   }
-  w.k_k = vector(C, 0.85f, 0.15f);
-  w.k_a = vector(C, 1, 0.2f);
-  w.r_k = vector(C, 0, 0.2f);
-  w.ln_x_weight = vector(C, 0.8f, 0.2f);
-  w.ln_x_bias = vector(C, 0, 0.02f);
-  w.ln2_weight = vector(C, 1, 0.2f);
+  w.k_k = vector(num_emb, 0.85f, 0.15f);
+  w.k_a = vector(num_emb, 1, 0.2f);
+  w.r_k = vector(num_emb, 0, 0.2f);
+  w.ln_x_weight = vector(num_emb, 0.8f, 0.2f);
+  w.ln_x_bias = vector(num_emb, 0, 0.02f);
+  w.ln2_weight = vector(num_emb, 1, 0.2f);
   // Inputs with mean 1 against keys with mean -1.8 / C: about 90 % of relu(W_key z) is zero, as in
   // trained models.
-  w.ln2_bias = vector(C, 1, 0.05f);
-  w.ffn_mix = vector(C, 0.5f, 0.5f);
-  w.ffn_key = matrix(dims.num_hidden, C, -1.8f / static_cast<float>(C));
+  w.ln2_bias = vector(num_emb, 1, 0.05f);
+  w.ffn_mix = vector(num_emb, 0.5f, 0.5f);
+  w.ffn_key = matrix(dims.num_hidden, num_emb, -1.8f / static_cast<float>(num_emb));
   w.ffn_value = ffn_value(dims);
   return w;
 }
@@ -252,26 +252,26 @@ inline Workspace poisoned_workspace(Backend& backend, const Dimensions& dims, ui
     activation.buffer = *std::move(buffer);
     return activation;
   };
-  const uint32_t C = dims.num_emb, T = max_tokens;
+  const uint32_t num_emb = dims.num_emb;
   Workspace work;
   work.max_tokens = max_tokens;
   work.max_logits = max_logits;
   work.activation_layout = layout;
   for (Activation* activation : {&work.x, &work.r, &work.k, &work.v, &work.w, &work.a, &work.g,
                                  &work.v_first, &work.y, &work.z}) {
-    *activation = make(C, T);
+    *activation = make(num_emb, max_tokens);
   }
-  work.low_w = make(dims.rank_w, T);
-  work.low_a = make(dims.rank_a, T);
-  work.low_v = make(dims.rank_v, T);
-  work.low_g = make(dims.rank_g, T);
-  work.f = make(dims.num_hidden, T);
+  work.low_w = make(dims.rank_w, max_tokens);
+  work.low_a = make(dims.rank_a, max_tokens);
+  work.low_v = make(dims.rank_v, max_tokens);
+  work.low_g = make(dims.rank_g, max_tokens);
+  work.f = make(dims.num_hidden, max_tokens);
   work.logits = make(dims.num_vocab, max_logits);
-  const Activation packed = make(C, uint64_t{kNumMixes} * T);
+  const Activation packed = make(num_emb, uint64_t{kNumMixes} * max_tokens);
   for (uint32_t c = 0; c < kNumMixes; ++c) {
-    work.mixed[c] = layout == ActivationLayout::kPacked ? packed : make(C, T);
+    work.mixed[c] = layout == ActivationLayout::kPacked ? packed : make(num_emb, max_tokens);
     if (layout == ActivationLayout::kPacked) {
-      work.mixed[c].offset_elems = uint64_t{c} * T * packed.stride_elems;
+      work.mixed[c].offset_elems = uint64_t{c} * max_tokens * packed.stride_elems;
     }
   }
   return work;

@@ -57,6 +57,7 @@ TEST_P(EpilogueTest, BiasedSigmoidAddsTheBias) {
   const std::vector<float> xs = arguments();
   const std::vector<float> bias(xs.size(), 0.5f);
   std::vector<float> sums;
+  sums.reserve(xs.size());
   for (const float x : xs) sums.push_back(x + 0.5f);
   EXPECT_EQ(apply(sigmoid_epilogue(bias.data()), xs), apply(sigmoid_epilogue(), sums));
 }

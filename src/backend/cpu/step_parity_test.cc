@@ -63,23 +63,23 @@ void run_layer_step(Side& side, const Dimensions& dims, uint32_t layer, const Ba
 }
 
 std::vector<Step> steps_of(const Dimensions& dims, uint32_t layer, uint32_t num_tokens) {
-  const uint64_t C = dims.num_emb;
+  const uint64_t num_emb = dims.num_emb;
   std::vector<std::string> project_in = {"r", "k", "v", "low_w", "low_a", "low_g"};
   if (layer > 0) project_in.push_back("low_v");
   return {
       {"embed",
        {"x"},
        {},
-       C,
+       num_emb,
        [](Side& side, const Dimensions& d, uint32_t, const Batch& batch) {
          side.backend->embed(d, side.weights, batch, side.work);
        }},
       {"mix6",
        {"mixed_r", "mixed_w", "mixed_k", "mixed_v", "mixed_a", "mixed_g"},
        {"r", "k"},
-       C,
+       num_emb,
        run_layer_step<&Backend::mix6>},
-      {"project_in", project_in, {}, C, run_layer_step<&Backend::project_in>},
+      {"project_in", project_in, {}, num_emb, run_layer_step<&Backend::project_in>},
       {"project_out",
        layer > 0 ? std::vector<std::string>{"w", "a", "g", "v"}
                  : std::vector<std::string>{"w", "a", "g", "v_first"},
@@ -92,15 +92,15 @@ std::vector<Step> steps_of(const Dimensions& dims, uint32_t layer, uint32_t num_
        {"r", "k", "v", "w", "a"},
        64 + uint64_t{num_tokens},
        run_layer_step<&Backend::wkv>},
-      {"output", {"x"}, {}, C, run_layer_step<&Backend::output>},
-      {"mix", {"z"}, {"r", "k"}, C, run_layer_step<&Backend::mix>},
+      {"output", {"x"}, {}, num_emb, run_layer_step<&Backend::output>},
+      {"mix", {"z"}, {"r", "k"}, num_emb, run_layer_step<&Backend::mix>},
       // The square doubles the relative error.
-      {"ffn_key", {"f"}, {}, 2 * C, run_layer_step<&Backend::ffn_key>},
+      {"ffn_key", {"f"}, {}, 2 * num_emb, run_layer_step<&Backend::ffn_key>},
       {"ffn_value", {"x"}, {}, dims.num_hidden, run_layer_step<&Backend::ffn_value>},
       {"head",
        {"logits"},
        {"y"},
-       C,
+       num_emb,
        [](Side& side, const Dimensions& d, uint32_t, const Batch& batch) {
          side.backend->head(d, side.weights, batch, side.work);
        }},
@@ -142,7 +142,8 @@ uint32_t num_tokens_of(const Case& c) {
 
 class StepParityTest : public ::testing::TestWithParam<std::string_view> {
  protected:
-  // Also where the activation lies at odd offsets: bit patterns, since poison is NaN.
+  // Gaps between rows, rows behind the batch and, but for packed buffers, what follows the last
+  // row.
   static void expect_gaps_untouched(Side& side, uint64_t num_tokens) {
     for_each_activation(side.work, [&](std::string_view name, const Activation& activation) {
       const std::vector<float> all = download_all(*side.backend, activation);
