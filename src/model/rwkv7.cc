@@ -1,6 +1,7 @@
 #include "model/rwkv7.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/check.h"
 
@@ -19,7 +20,9 @@ Status check_batch(const Dimensions& dims, const Batch& batch, const State& stat
     next += run.num_tokens;
   }
   CHECK(next == batch.num_tokens());
-  CHECK(std::is_sorted(batch.logit_tokens.begin(), batch.logit_tokens.end()));
+  // Strictly ascending, so that there are no more of them than tokens.
+  CHECK(std::adjacent_find(batch.logit_tokens.begin(), batch.logit_tokens.end(), std::greater_equal<>()) ==
+        batch.logit_tokens.end());
   CHECK(batch.logit_tokens.empty() || batch.logit_tokens.back() < batch.num_tokens());
   for (uint32_t id : batch.ids) {
     if (id >= dims.num_vocab) return error("token id: expected 0 to {}, found {}", dims.num_vocab - 1, id);
