@@ -27,7 +27,8 @@ class CommandLine(ProgramTest):
                 (["-t", "0"], "--threads: expected a whole number from 1 to 1024, found '0'"),
                 (["-t", "4096"], "--threads: expected a whole number from 1 to 1024, found '4096'"),
                 (["-t", "-1"], "--threads"), (["-t", "two"], "found 'two'"), (["-t", ""], "found ''"),
-                (["-t", "99999999999999999999"], "--threads"), (["-t"], "--threads"),
+                (["-t", "99999999999999999999"], "--threads"), (["--tokens"], "--tokens: "),
+                (["-m", ""], "--model: expected a file name, found ''"), (["--vocab", ""], "--vocab: expected a file name"),
                 (["--backend", "gpu"], "expected auto or reference or cpu, found 'gpu'"),
                 (["--precision", "half"], "expected exact or fast, found 'half'"),
                 (["--tokens", "0"], "--tokens"), (["--tokens", "1e3"], "--tokens"),
@@ -43,7 +44,8 @@ class CommandLine(ProgramTest):
     def test_every_command_checks_its_own(self):
         out = str(self.folder / "out.npy")
         for arguments, expected in [
-                (["logits", "-o", out], "--ids"), (["logits", "--ids", "1"], "--output"),
+                (["logits", "-o", out], "--ids"), (["logits", "--ids", "1"], "--output"), (["logits", "--ids"], "--ids: expected a value, found none"),
+                (["logits", "--ids", "1", "-o", ""], "--output: expected a file name"), (["bench", "-m", ""], "--model"),
                 (["logits", "--ids", "1,,2", "-o", out], "--ids"), (["logits", "--ids", "1,x", "-o", out], "found 'x'"),
                 (["logits", "--ids", "837", "-o", out], "expected ids from 0 to 836, found 837"),
                 (["logits", "--ids", "1", "--chunk", "0", "-o", out], "--chunk"),

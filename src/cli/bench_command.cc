@@ -200,6 +200,7 @@ void add_options(CLI::App& command, Flags& flags) {
       ->check(whole_number(1, 10'000))
       ->type_name("N");
   flags.models = add_texts(command, "-m,--model", "Model; may be repeated (the shipped one)")
+                     ->check(file_name())
                      ->type_name("FILE")
                      ->group("Model");
   flags.layouts =

@@ -186,7 +186,7 @@ Status converse(Chat& chat) {
         break;
     }
     asked_to_leave = false;
-    const Status status = chat.take(trimmed(line));
+    Status status = chat.take(trimmed(line));
     if (status) continue;
     if (!interactive) return status;
     say(status.error().message);

@@ -51,6 +51,7 @@ void add_logits_command(CLI::App& app, Action& action) {
       ->type_name("1,2,3");
   command.add_option("-o,--output", flags->output_path, "f32 [T][N]; - is stdout")
       ->required()
+      ->check(file_name())
       ->type_name("OUT.npy");
   command.add_option("--chunk", flags->chunk, "Tokens that run at once (512)")
       ->check(whole_number(1, 1u << 16))

@@ -98,6 +98,12 @@ ValueCheck whole_numbers(uint64_t min, uint64_t max) {
   };
 }
 
+ValueCheck file_name() {
+  return [](const std::string& text) -> std::string {
+    return text.empty() ? "expected a file name, found ''" : "";
+  };
+}
+
 std::vector<uint32_t> split_numbers(std::string_view text) {
   std::vector<uint32_t> numbers;
   for (const std::string_view piece : split(text)) {
@@ -108,9 +114,11 @@ std::vector<uint32_t> split_numbers(std::string_view text) {
 
 void add_model_file_options(CLI::App& command, LoadOptions& options) {
   command.add_option("-m,--model", options.model_path, "Model, .safetensors (the shipped one)")
+      ->check(file_name())
       ->type_name("FILE")
       ->group("Model");
   command.add_option("--vocab", options.vocab_path, "Vocabulary (the one beside the model)")
+      ->check(file_name())
       ->type_name("FILE")
       ->group("Model");
 }

@@ -28,6 +28,9 @@ ValueCheck one_of(std::vector<std::string> words);
 // "3" or "1,5,9": whole numbers of [min, max] with commas between them.
 ValueCheck whole_numbers(uint64_t min, uint64_t max);
 
+// Not empty: an unset variable in a script must not become another file.
+ValueCheck file_name();
+
 // The values of a text that whole_numbers() let through.
 std::vector<uint32_t> split_numbers(std::string_view text);
 

@@ -193,6 +193,7 @@ void add_perplexity_command(CLI::App& app, Action& action) {
   CLI::App& command = *app.add_subcommand("perplexity", "Score how well a text is predicted");
   command.add_option("textfile", flags->text_path, "Text; - is stdin")->required();
   command.add_option("--against", flags->against, "Compare with this model's predictions")
+      ->check(file_name())
       ->type_name("FILE");
   command
       .add_option_function<std::string>(

@@ -72,6 +72,8 @@ Error parse_error(const CLI::App& app, const CLI::ParseError& thrown, const char
     message = fmt::format("unknown command '{}'", first_argument);
   } else if (!unexpected.empty()) {
     message = fmt::format("unexpected argument '{}'", unexpected.front());
+  } else if (dynamic_cast<const CLI::ArgumentMismatch*>(&thrown) != nullptr) {
+    message = fmt::format("{}: expected a value, found none", message.substr(0, message.find(':')));
   }
   return Error{fmt::format("{}; see {} --help", message, chosen_name(app))};
 }
