@@ -19,8 +19,13 @@ namespace {
 constexpr uint64_t kThreadElems =
     round_up(kGemmScratchElems * sizeof(float), uint64_t{4096}) / sizeof(float) + 1024 + 512;
 
-// bf16 pays from here on; below, few tokens wait for memory anyway, and exact costs the same.
-constexpr uint32_t kMinFastTokens = kMaxMatvecTokens + 1;
+// From here on bf16 panels beat exact matvecs (interleave, Zen 5, 2026-11-23: 16 tokens 730 us and
+// 640 us, 32 tokens 1020 us and 1200 us); below, fast is exact.
+constexpr uint32_t kMinFastTokens = 20;
+
+// Up to here rows are shared out in groups of 16, so that small matrices keep all threads busy;
+// then in whole panels.
+constexpr uint32_t kMaxGroupTokens = 8;
 
 // What a unit of rows of a job costs: its bytes, since few tokens wait for memory. For many tokens
 // the elements would count, but jobs of one call rarely differ in dtype.
@@ -56,10 +61,9 @@ void for_each_piece(std::span<const DenseJob> jobs, uint32_t unit_rows, uint32_t
   }
 }
 
-void run_matvec(const DenseJob& job, Range rows, uint32_t num_tokens) {
-  dense_kernel_of(*job.weights)
-      .matvec({*job.weights, rows, job.x, job.x_stride_elems, job.y, job.y_stride_elems, num_tokens,
-               job.add});
+void run_matvec(const DenseKernel& kernel, const DenseJob& job, Range rows, uint32_t num_tokens) {
+  kernel.matvec({*job.weights, rows, job.x, job.x_stride_elems, job.y, job.y_stride_elems,
+                 num_tokens, job.add});
   if (job.epilogue.apply == nullptr) return;
   for (uint64_t t = 0; t < num_tokens; ++t) {
     job.epilogue.apply(job.epilogue.context, job.y + t * job.y_stride_elems, t, rows.begin,
@@ -67,8 +71,8 @@ void run_matvec(const DenseJob& job, Range rows, uint32_t num_tokens) {
   }
 }
 
-const GemmOps& gemm_ops_of(Precision precision, uint32_t num_tokens) {
-  if (precision == Precision::kFast && num_tokens >= kMinFastTokens && cpu_target_has_bf16()) {
+const GemmOps& gemm_ops_of(bool fast) {
+  if (fast) {
     if (const GemmOps* ops = gemm_ops_bf16(); ops != nullptr) return *ops;
   }
   return gemm_ops_f32();
@@ -92,18 +96,19 @@ float* DenseScratch::of_thread(uint32_t thread) const noexcept {
 void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precision,
            ThreadPool& pool, DenseScratch& scratch) noexcept {
   DCHECK(num_tokens > 0 && scratch.num_threads() >= pool.num_threads());
-  if (num_tokens <= kMaxMatvecTokens) {
-    pool.run([&](uint32_t thread) {
-      for_each_piece(jobs, kRowGroup, thread, pool.num_threads(),
-                     [&](const DenseJob& job, Range rows) { run_matvec(job, rows, num_tokens); });
-    });
-    return;
-  }
-  const GemmOps& ops = gemm_ops_of(precision, num_tokens);
+  const bool fast =
+      precision == Precision::kFast && num_tokens >= kMinFastTokens && cpu_target_has_bf16();
+  const GemmOps& ops = gemm_ops_of(fast);
+  const uint32_t unit_rows = num_tokens <= kMaxGroupTokens ? kRowGroup : kPanelRows;
   pool.run([&](uint32_t thread) {
-    for_each_piece(jobs, kPanelRows, thread, pool.num_threads(),
+    for_each_piece(jobs, unit_rows, thread, pool.num_threads(),
                    [&](const DenseJob& job, Range rows) {
-                     gemm(job, rows, num_tokens, ops, scratch.of_thread(thread));
+                     const DenseKernel& kernel = dense_kernel_of(*job.weights);
+                     if (!fast && num_tokens <= kernel.max_matvec_tokens) {
+                       run_matvec(kernel, job, rows, num_tokens);
+                     } else {
+                       gemm(kernel, job, rows, num_tokens, ops, scratch.of_thread(thread));
+                     }
                    });
   });
 }

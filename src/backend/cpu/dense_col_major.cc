@@ -73,6 +73,10 @@ HWY_EXPORT(decode_bf16);
 
 bool accepts(const Layout& layout) { return layout.kind == LayoutKind::kColMajor; }
 
+// Each token goes through all of y again: as soon as the panels' width is half used, they are
+// better.
+constexpr uint32_t kMaxMatvecTokens = 6;
+
 constexpr std::string_view kLayouts = "col_major";
 
 }  // namespace
@@ -80,12 +84,15 @@ constexpr std::string_view kLayouts = "col_major";
 std::span<const DenseKernel> dense_col_major_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
       {{MatrixOp::kDense, DType::kF32, kLayouts, accepts, "dense_f32_col_major"},
+       kMaxMatvecTokens,
        [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f32)(args); },
        [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f32)(args); }},
       {{MatrixOp::kDense, DType::kF16, kLayouts, accepts, "dense_f16_col_major"},
+       kMaxMatvecTokens,
        [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f16)(args); },
        [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f16)(args); }},
       {{MatrixOp::kDense, DType::kBF16, kLayouts, accepts, "dense_bf16_col_major"},
+       kMaxMatvecTokens,
        [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_bf16)(args); },
        [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_bf16)(args); }},
   };

@@ -139,9 +139,8 @@ void run_pass(const Pass& pass, const DenseKernel& kernel, const ThreadScratch& 
 
 }  // namespace
 
-void gemm(const DenseJob& job, Range rows, uint32_t num_tokens, const GemmOps& ops,
-          float* scratch) noexcept {
-  const DenseKernel& kernel = dense_kernel_of(*job.weights);
+void gemm(const DenseKernel& kernel, const DenseJob& job, Range rows, uint32_t num_tokens,
+          const GemmOps& ops, float* scratch) noexcept {
   const uint64_t num_cols = job.weights->cols();
   // Blocks of about the same length: a short last one would cost as much decoding per product.
   const uint64_t num_blocks = ceil_div<uint64_t>(num_tokens, kTokenBlock);

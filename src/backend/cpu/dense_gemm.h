@@ -53,7 +53,7 @@ const GemmOps* gemm_ops_bf16() noexcept;
 
 // Rows [rows.begin, rows.end) of one job, all tokens, and its epilogue. rows.begin is a multiple of
 // kPanelRows. `scratch` is the thread's, kGemmScratchElems long and aligned to 64 B.
-void gemm(const DenseJob& job, Range rows, uint32_t num_tokens, const GemmOps& ops,
-          float* scratch) noexcept;
+void gemm(const DenseKernel& kernel, const DenseJob& job, Range rows, uint32_t num_tokens,
+          const GemmOps& ops, float* scratch) noexcept;
 
 }  // namespace skein

@@ -12,8 +12,8 @@ namespace {
 
 constexpr uint32_t kWidth = 12;
 
-// 512 cols are 256 pairs: the bytes of 256 cols in f32 (dense_gemm_f32.cc).
-constexpr uint32_t kMaxCols = 512;
+// 256 cols are 128 pairs: the bytes of 128 cols in f32 (dense_gemm_f32.cc).
+constexpr uint32_t kMaxCols = 256;
 
 constexpr uint32_t num_pairs_of(uint32_t num_cols) { return (num_cols + 1) / 2; }
 

@@ -16,11 +16,6 @@
 
 namespace skein {
 
-// From this number of tokens on, dense() decodes panels and multiplies them from the caches. 8
-// tokens are 8 accumulators: enough to hide the latency of FMA, few enough to leave registers for
-// weights.
-inline constexpr uint32_t kMaxMatvecTokens = 8;
-
 // Rows of a panel: two AVX-512 vectors. Rows are shared among threads in whole panels (many tokens)
 // or in groups of 16 (few), so that no result depends on where a share ends.
 inline constexpr uint32_t kPanelRows = 32;
@@ -33,7 +28,7 @@ struct MatvecArgs {
   uint64_t x_stride_elems;
   float* y;
   uint64_t y_stride_elems;
-  uint32_t num_tokens;  // 1 .. kMaxMatvecTokens
+  uint32_t num_tokens;
   bool add;
 };
 
@@ -48,6 +43,8 @@ struct PanelArgs {
 
 struct DenseKernel {
   KernelInfo info;
+  // Up to here matvec beats decoding panels and multiplying them from the caches (dense_gemm.h).
+  uint32_t max_matvec_tokens;
   void (*matvec)(const MatvecArgs&);
   void (*decode_panel)(const PanelArgs&);
 };

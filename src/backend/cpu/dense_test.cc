@@ -69,7 +69,7 @@ TEST_P(DenseTest, AnyShape) {
   for (const DType dtype : kDTypes) {
     for (const std::string& layout : kLayouts) {
       for (const auto& [rows, cols] : kShapes) {
-        for (const uint32_t num_tokens : {1u, 2u, 11u})
+        for (const uint32_t num_tokens : {1u, 2u, 11u, 34u})
           check(dtype, layout, rows, cols, num_tokens);
       }
     }
@@ -87,7 +87,7 @@ TEST_P(DenseTest, AnyNumberOfTokens) {
 // More cols than one block of them, more tokens than one pass.
 TEST_P(DenseTest, SeveralBlocks) {
   for (const std::string& layout : kLayouts) {
-    check(DType::kBF16, layout, 33, 1031, 13);
+    check(DType::kBF16, layout, 33, 1031, 37);
     check(DType::kF16, layout, 17, 513, 9);
     check(DType::kF16, layout, 5, 3, kTokenBlock + 7);
   }
@@ -96,14 +96,15 @@ TEST_P(DenseTest, SeveralBlocks) {
 TEST_P(DenseTest, AnyAlignment) {
   for (const DType dtype : kDTypes) {
     for (const std::string& layout : kLayouts) {
-      for (const uint32_t num_tokens : {1u, 4u, 10u}) check(dtype, layout, 35, 50, num_tokens, 3);
+      for (const uint32_t num_tokens : {1u, 4u, 10u, 34u})
+        check(dtype, layout, 35, 50, num_tokens, 3);
     }
   }
 }
 
 // Several matrices of unlike shapes, dtypes and layouts in one call give what each gives alone.
 TEST_P(DenseTest, SeveralJobs) {
-  for (const uint32_t num_tokens : {1u, 6u, 14u}) {
+  for (const uint32_t num_tokens : {1u, 6u, 14u, 34u}) {
     std::vector<TestWeights> weights;
     weights.push_back(random_weights(rng_, DType::kF16, "interleave(16,32,1)", 96, 64));
     weights.push_back(random_weights(rng_, DType::kF16, "row_major", 7, 64));
@@ -146,7 +147,7 @@ struct EpilogueLog {
 };
 
 TEST_P(DenseTest, EpilogueSeesEachOutputOnceWhenItIsFinished) {
-  for (const uint32_t num_tokens : {1u, 3u, 8u, 9u, 30u, kTokenBlock + 5}) {
+  for (const uint32_t num_tokens : {1u, 3u, 8u, 9u, 30u, 40u, kTokenBlock + 5}) {
     const uint64_t rows = 75, cols = num_tokens > 100 ? 3 : 600;
     const TestWeights weights =
         random_weights(rng_, DType::kF16, "interleave(16,64,1)", rows, cols);
@@ -174,11 +175,11 @@ TEST_P(DenseTest, EpilogueSeesEachOutputOnceWhenItIsFinished) {
 // bf16 products must differ from exact ones where the target has them, or they did not run.
 TEST_P(DenseTest, FastRunsWhereTheTargetHasIt) {
   const TestWeights weights = random_weights(rng_, DType::kF32, "row_major", 40, 300);
-  TestRows x(16, 300, kNaN);
+  TestRows x(24, 300, kNaN);
   x.fill(rng_, 1.0);
-  const TestRows start(16, 40, kCanary);
-  const TestRows exact = multiply(weights, x, start, 16, false, Precision::kExact, *pools_[0]);
-  const TestRows fast = multiply(weights, x, start, 16, false, Precision::kFast, *pools_[0]);
+  const TestRows start(24, 40, kCanary);
+  const TestRows exact = multiply(weights, x, start, 24, false, Precision::kExact, *pools_[0]);
+  const TestRows fast = multiply(weights, x, start, 24, false, Precision::kFast, *pools_[0]);
   EXPECT_EQ(!exact.same_bits(fast), GetParam() == "zen4");
 }
 
