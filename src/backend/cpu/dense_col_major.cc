@@ -40,6 +40,8 @@ void decode(const PanelArgs& args) {
   const E* from =
       reinterpret_cast<const E*>(args.weights.host_data()) + mapping(args.row, args.col);
   for (uint32_t c = 0; c < args.num_cols; ++c, from += mapping.col_stride()) {
+    // A column's run here is a line or two, so the hardware sees no stream.
+    prefetch_l2(from + 32 * mapping.col_stride());
     float* to = args.panel + uint64_t{c} * kPanelRows;
     for (size_t r = 0; r < kPanelRows; r += kLanes) {
       const size_t n = std::min<size_t>(kLanes, args.num_rows - std::min<size_t>(args.num_rows, r));

@@ -91,9 +91,11 @@ SKEIN_AVX512_BF16 void multiply(const float* panel, const float* packed_x, uint3
   __m512 acc[kTokens][2];
 #pragma GCC unroll 16
   for (uint32_t t = 0; t < kTokens; ++t) {
-    const bool load = add && t < num_tokens;
-    acc[t][0] = load ? _mm512_loadu_ps(y + t * y_stride) : _mm512_setzero_ps();
-    acc[t][1] = load ? _mm512_loadu_ps(y + t * y_stride + 16) : _mm512_setzero_ps();
+    acc[t][0] = _mm512_setzero_ps();
+    acc[t][1] = _mm512_setzero_ps();
+    // As in dense_gemm_f32.cc: y is asked for now, added at the end.
+    __builtin_prefetch(y + t * y_stride, 0, 3);
+    __builtin_prefetch(y + t * y_stride + 31, 0, 3);
   }
   const size_t num_pairs = num_pairs_of(num_cols);
   for (size_t pair = 0; pair < num_pairs; ++pair) {
@@ -109,8 +111,9 @@ SKEIN_AVX512_BF16 void multiply(const float* panel, const float* packed_x, uint3
 #pragma GCC unroll 16
   for (uint32_t t = 0; t < kTokens; ++t) {
     if (t >= num_tokens) break;
-    _mm512_storeu_ps(y + t * y_stride, acc[t][0]);
-    _mm512_storeu_ps(y + t * y_stride + 16, acc[t][1]);
+    float* to = y + t * y_stride;
+    _mm512_storeu_ps(to, add ? _mm512_add_ps(_mm512_loadu_ps(to), acc[t][0]) : acc[t][0]);
+    _mm512_storeu_ps(to + 16, add ? _mm512_add_ps(_mm512_loadu_ps(to + 16), acc[t][1]) : acc[t][1]);
   }
 }
 

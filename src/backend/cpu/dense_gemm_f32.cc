@@ -37,8 +37,12 @@ HWY_INLINE void multiply_rows(const float* HWY_RESTRICT panel, const float* HWY_
   for (size_t t = 0; t < kTokens; ++t) {
     HWY_UNROLL(4)
     for (size_t v = 0; v < kVecs; ++v) {
-      acc[t][v] = add && t < num_tokens ? hn::LoadU(d, y + t * y_stride + v * kLanes) : hn::Zero(d);
+      acc[t][v] = hn::Zero(d);
     }
+    // y of a prompt is in L3: asked for now, added at the end. Loading it first cost 13 % of the
+    // time.
+    prefetch_l1(y + t * y_stride);
+    prefetch_l1(y + t * y_stride + kVecs * kLanes - 1);
   }
   constexpr size_t kStride = token_stride(kTokens);
   for (size_t c = 0; c < num_cols; ++c) {
@@ -56,7 +60,10 @@ HWY_INLINE void multiply_rows(const float* HWY_RESTRICT panel, const float* HWY_
   for (size_t t = 0; t < kTokens; ++t) {
     if (t >= num_tokens) break;
     HWY_UNROLL(4)
-    for (size_t v = 0; v < kVecs; ++v) hn::StoreU(acc[t][v], d, y + t * y_stride + v * kLanes);
+    for (size_t v = 0; v < kVecs; ++v) {
+      float* to = y + t * y_stride + v * kLanes;
+      hn::StoreU(add ? hn::Add(hn::LoadU(d, to), acc[t][v]) : acc[t][v], d, to);
+    }
   }
 }
 

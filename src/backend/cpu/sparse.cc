@@ -24,7 +24,7 @@ constexpr uint32_t kMaxPassTokens = 512;
 
 // From this density on the dense product is faster: it does 1.6 FMAs a cycle on every element, a
 // walk about half of that on the non-zero ones.
-constexpr double kMaxSparseDensity = 0.35;
+constexpr double kMaxSparseDensity = 0.3;
 
 constexpr uint64_t kLineElems = 16;    // 64 B of f32
 constexpr uint64_t kCompactRoom = 16;  // compact() writes whole vectors

@@ -63,7 +63,12 @@ void decode_block_of(const Tensor& weights, Range rows, Range cols, float* panel
   const auto& mapping = mapping_as<ColMajor>(weights);
   const E* from = reinterpret_cast<const E*>(weights.host_data()) + mapping(rows.begin, cols.begin);
   const size_t num_rows = rows.length();
+  // A column's run here is short, so the hardware sees no stream.
+  constexpr uint64_t kColsAhead = 12;
   for (uint64_t c = cols.begin; c < cols.end; ++c) {
+    for (size_t r = 0; r < num_rows; r += 64 / sizeof(E)) {
+      prefetch_l2(from + kColsAhead * mapping.col_stride() + r);
+    }
     size_t r = 0;
     for (; r + kLanes <= num_rows; r += kLanes) hn::Store(load_weights(d, from + r), d, panel + r);
     if (r < num_rows) hn::Store(load_weights_n(d, from + r, num_rows - r), d, panel + r);

@@ -11,11 +11,12 @@
 
 namespace skein {
 
-// A block of weights for many tokens, decoded to [col][kSparseRows] f32: 256 KiB, a quarter of L2.
-// Rows are 8 AVX-512 sums, as many as hide the latency of FMA; with fewer cols a token's walk
-// through its non-zero ones, 50 of 512, would be too short to predict.
+// A block of weights for many tokens, decoded to [col][kSparseRows] f32: 128 KiB, part of L2. Rows
+// are 8 AVX-512 sums, as many as hide the latency of FMA. Measured 2026-11-23, Zen 5 under load,
+// 2048 x 8192, 512 tokens, CPU time at 10 % (30 %) density: 64 cols, which fit L1, 53 (80) ms, as a
+// walk of 6 is too short to predict; 128: 36 (90); 256: 35 (89); 512: 39 (130).
 inline constexpr uint32_t kSparseRows = 128;
-inline constexpr uint32_t kSparseCols = 512;
+inline constexpr uint32_t kSparseCols = 256;
 
 // The non-zero elements of one row of x.
 struct NonZeros {
