@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
+#include "engine/impl.h"
 
 namespace skein::cli {
 namespace {
@@ -75,7 +76,7 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
   const ModelInfo& info = model->info();
   const std::string layout_name = options.layout.empty() ? "default" : options.layout;
   BenchResult result{info.path,           info.dtype, info.layouts, info.backend, layout_name,
-                     options.num_threads, {}};
+                     model->impl().backend->num_threads(), {}};
   SKEIN_ASSIGN_OR_RETURN(result.measurement, measure_model(model, measure, [&bar](double fraction) {
                            bar.update(fraction);
                          }));

@@ -94,6 +94,7 @@ Machine describe_machine() {
   }
   machine.caches = describe_caches();
   machine.compiler = kCompiler;
+  machine.commit = SKEIN_COMMIT;
   return machine;
 }
 
@@ -111,6 +112,7 @@ Json to_json(const Machine& machine) {
         {{"name", cache.name}, {"bytes", cache.num_bytes}, {"shared_by", cache.num_sharing}});
   }
   json["compiler"] = machine.compiler;
+  json["commit"] = machine.commit;
   return json;
 }
 

@@ -23,6 +23,7 @@ struct Machine {
   uint64_t memory_bytes = 0;
   std::vector<Cache> caches;  // of the first core
   std::string compiler;
+  std::string commit;  // that the program was built from; "unknown" outside a checkout
 };
 
 Machine describe_machine();

@@ -82,12 +82,15 @@ Result<std::string> default_model_path() {
   std::vector<fs::path> folders;
   if (const char* models = std::getenv("SKEIN_MODELS"); models != nullptr && *models != '\0') {
     folders.emplace_back(models);
-  } else if (const fs::path program = program_folder(); !program.empty()) {
-    folders = {program / "../share/skein/models",  // installed
-               program / "../../models"};          // build/PRESET of a checkout
+  } else {
+    if (const fs::path program = program_folder(); !program.empty()) {
+      folders = {program / "../share/skein/models",  // installed
+                 program / "../../models"};          // build/PRESET of a checkout
+    }
+    // A program that uses the library lies anywhere; these are where the library was built and
+    // installed.
+    folders.insert(folders.end(), {SKEIN_INSTALL_MODELS, SKEIN_SOURCE_MODELS});
   }
-  // A program that uses the library lies anywhere; these are where the library was built and installed.
-  folders.insert(folders.end(), {SKEIN_INSTALL_MODELS, SKEIN_SOURCE_MODELS});
   for (const fs::path& folder : folders) {
     std::error_code ignored;
     const fs::path path = (folder / kDefaultModel).lexically_normal();
