@@ -17,7 +17,8 @@ namespace {
 // Absolute, of logits from -15 to 20. f16 weights are the same on both sides; what differs is the
 // order of f32 sums.
 constexpr float kTolerance = 2e-3f;
-// Inputs of the products of longer chunks rounded to bf16, 8 bits: measured 0.037 (Zen 4, 2026-11), with room.
+// Inputs of the products of longer chunks rounded to bf16, 8 bits: measured 0.037 (Zen 4, 2026-11),
+// with room.
 constexpr float kFastTolerance = 0.15f;
 
 constexpr const char* kModel = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.safetensors";

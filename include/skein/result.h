@@ -1,7 +1,7 @@
 // Result<T>: the value, or one clear line that says what was expected and what was found.
 //
-// Every failure that the world can cause (a file, a device, memory, user input) is a value, never an exception and never
-// an abort.
+// Every failure that the world can cause (a file, a device, memory, user input) is a value, never
+// an exception and never an abort.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// Skein's public API: load an RWKV-7 model, run sequences through it, sample text. One header, no other to include.
+// Skein's public API: load an RWKV-7 model, run sequences through it, sample text. One header, no
+// other to include.
 //
 //   auto model = skein::Model::load({.model_path = "model.safetensors"});
 //   if (!model) { std::cerr << model.error().message << "\n"; return 2; }
@@ -8,8 +9,9 @@
 //     return true;
 //   });
 //
-// Threads: a Model may be shared by Sessions, but one Model runs one call at a time (its thread pool is one); calls on
-// different Models are independent. Nothing here prints, throws or ends the process.
+// Threads: a Model may be shared by Sessions, but one Model runs one call at a time (its thread
+// pool is one); calls on different Models are independent. Nothing here prints, throws or ends the
+// process.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +31,8 @@ namespace skein {
 // "0.1.0"
 std::string_view version() noexcept;
 
-// Where the model that ships with Skein lies: $SKEIN_MODELS, beside the program, or where `./dev install` put it.
+// Where the model that ships with Skein lies: $SKEIN_MODELS, beside the program, or where `./dev
+// install` put it.
 Result<std::string> default_model_path();
 
 struct LoadOptions {
@@ -49,8 +52,10 @@ struct ModelInfo {
   std::string backend, device, layouts;  // what runs it, and where the matrices lie
   uint32_t num_layers = 0, num_emb = 0, num_hidden = 0, num_heads = 0, head_size = 0, num_vocab = 0;
   uint64_t num_parameters = 0;
-  uint64_t bytes_per_token = 0;  // weight bytes that one decoded token reads when no activation is zero
-  uint64_t model_hash = 0;       // of tensors' names, shapes and first bytes; a saved state names its model by this
+  uint64_t bytes_per_token =
+      0;  // weight bytes that one decoded token reads when no activation is zero
+  uint64_t model_hash =
+      0;  // of tensors' names, shapes and first bytes; a saved state names its model by this
   std::vector<std::string> warnings;  // one line each: NaN weights, tensors that nothing uses
 };
 
@@ -62,15 +67,15 @@ struct SessionImpl;
 // Weights, vocabulary and the backend they lie on. Immutable once loaded.
 class Model {
  public:
-  // Errors: no such file, not a model, tensors missing or misshapen, a vocabulary that does not fit, no memory, no such
-  // backend or layout: one line each.
+  // Errors: no such file, not a model, tensors missing or misshapen, a vocabulary that does not
+  // fit, no memory, no such backend or layout: one line each.
   static Result<std::shared_ptr<Model>> load(const LoadOptions& options);
   ~Model();
 
   const ModelInfo& info() const noexcept;
 
-  // Greedy longest match over bytes; any bytes. Fails where the vocabulary lacks a byte of the text, or where the model
-  // was loaded without one.
+  // Greedy longest match over bytes; any bytes. Fails where the vocabulary lacks a byte of the
+  // text, or where the model was loaded without one.
   Result<std::vector<uint32_t>> encode(std::string_view text) const;
   // The bytes of the ids side by side; id 0 (end of text) has none.
   std::string decode(std::span<const uint32_t> ids) const;
@@ -93,15 +98,16 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  // Runs the tokens through the model, in chunks; afterwards logits() are those of the last. Stopped early by `progress`,
-  // it has run whole chunks and num_tokens() says how many. Errors: no ids, an id that the model does not have (nothing has
-  // run then).
+  // Runs the tokens through the model, in chunks; afterwards logits() are those of the last.
+  // Stopped early by `progress`, it has run whole chunks and num_tokens() says how many. Errors: no
+  // ids, an id that the model does not have (nothing has run then).
   Status prefill(std::span<const uint32_t> ids, const PrefillProgress& progress = {});
   // The same for one token, without a vector.
   Status step(uint32_t id);
   // As prefill, handing out the logits after every token: [T][N] in order.
-  Status evaluate(std::span<const uint32_t> ids,
-                  const std::function<void(uint64_t token, std::span<const float> logits)>& on_logits);
+  Status evaluate(
+      std::span<const uint32_t> ids,
+      const std::function<void(uint64_t token, std::span<const float> logits)>& on_logits);
 
   // [N] after the last token; empty before the first.
   std::span<const float> logits() const noexcept;
@@ -114,9 +120,9 @@ class Session {
   Status reset();
   // A second session at the same place; both go on independently.
   Result<Session> clone() const;
-  // The state as a .safetensors file (docs/architecture.md, "State files"): model hash, layout and logits are inside.
-  // save() replaces the file as a whole or not at all. restore() refuses a state of another model or an unknown version, and
-  // then leaves the session as it was.
+  // The state as a .safetensors file (docs/architecture.md, "State files"): model hash, layout and
+  // logits are inside. save() replaces the file as a whole or not at all. restore() refuses a state
+  // of another model or an unknown version, and then leaves the session as it was.
   Status save(const std::string& path) const;
   Status restore(const std::string& path);
 
@@ -130,24 +136,30 @@ class Session {
 struct GenerateOptions {
   uint32_t max_tokens = 256;
   SamplerOptions sampler = {};
-  std::vector<std::string> stop = {};  // ends before the first of these texts, which is not handed out
-  PrefillProgress on_prefill = {};     // may be empty
+  std::vector<std::string> stop =
+      {};                           // ends before the first of these texts, which is not handed out
+  PrefillProgress on_prefill = {};  // may be empty
 };
 
 enum class StopReason : uint8_t { kMaxTokens, kEndOfText, kStopText, kCallback };
 
 struct GenerateStats {
   StopReason reason = StopReason::kMaxTokens;
-  uint64_t num_prompt_tokens = 0, num_tokens = 0;  // tokens of the prompt; tokens drawn, but end of text
+  uint64_t num_prompt_tokens = 0,
+           num_tokens = 0;  // tokens of the prompt; tokens drawn, but end of text
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
-// Continues `session` with `prompt` (which may be empty if the session has seen tokens; a fresh session starts with
-// token 0, end of text) and hands out the text as it comes: whole UTF-8 characters, never the beginning of a stop text.
-// `on_text` returns false to stop; it may be empty. Afterwards the session has seen the prompt and the text that was handed
-// out, no more: a stop text has left no trace in it, and where it began in the midst of a token, tokens for the bytes before it
-// stand for that one. Only a token of which `on_text` took a part before it returned false has been seen whole. Errors: the prompt cannot be encoded, a sampler option out of range, device errors.
-Result<GenerateStats> generate(Session& session, std::string_view prompt, const GenerateOptions& options,
+// Continues `session` with `prompt` (which may be empty if the session has seen tokens; a fresh
+// session starts with token 0, end of text) and hands out the text as it comes: whole UTF-8
+// characters, never the beginning of a stop text. `on_text` returns false to stop; it may be empty.
+// Afterwards the session has seen the prompt and the text that was handed out, no more: a stop text
+// has left no trace in it, and where it began in the midst of a token, tokens for the bytes before
+// it stand for that one. Only a token of which `on_text` took a part before it returned false has
+// been seen whole. Errors: the prompt cannot be encoded, a sampler option out of range, device
+// errors.
+Result<GenerateStats> generate(Session& session, std::string_view prompt,
+                               const GenerateOptions& options,
                                const std::function<bool(std::string_view text)>& on_text);
 
 }  // namespace skein

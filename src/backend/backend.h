@@ -1,11 +1,11 @@
 // Backend: one device that runs the ten steps of RWKV-7.
 //
-// Goals: each step is one fused operation, few and large, so that a backend may record it, capture it in a graph or run it at
-// once; model/ calls the steps in order and knows no device. Non-goals: a general tensor library, autograd, shapes that RWKV-7
-// does not have.
+// Goals: each step is one fused operation, few and large, so that a backend may record it, capture
+// it in a graph or run it at once; model/ calls the steps in order and knows no device. Non-goals:
+// a general tensor library, autograd, shapes that RWKV-7 does not have.
 //
-// Steps are noexcept and check nothing: batch, workspace and weights are made by model/, which has established every
-// precondition. Device errors surface in finish().
+// Steps are noexcept and check nothing: batch, workspace and weights are made by model/, which has
+// established every precondition. Device errors surface in finish().
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,6 @@
 
 namespace skein {
 
-
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -36,24 +35,32 @@ class Backend {
 
   // Zero-filled memory of the device, aligned to at least 256 B, with kReadSlackBytes behind it.
   virtual Result<std::shared_ptr<Buffer>> allocate(uint64_t num_bytes) = 0;
-  // Copies between the host and [offset_bytes, offset_bytes + bytes.size()) of `buffer`; waits for earlier steps.
-  virtual Status upload(Buffer& buffer, uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
-  virtual Status download(const Buffer& buffer, uint64_t offset_bytes, std::span<std::byte> bytes) = 0;
+  // Copies between the host and [offset_bytes, offset_bytes + bytes.size()) of `buffer`; waits for
+  // earlier steps.
+  virtual Status upload(Buffer& buffer, uint64_t offset_bytes,
+                        std::span<const std::byte> bytes) = 0;
+  virtual Status download(const Buffer& buffer, uint64_t offset_bytes,
+                          std::span<std::byte> bytes) = 0;
 
-  // Bytes per second of a plain read of memory too large for the caches, now: the roof for every GB/s that is printed.
+  // Bytes per second of a plain read of memory too large for the caches, now: the roof for every
+  // GB/s that is printed.
   virtual Result<double> measure_read_bandwidth() = 0;
 
   // 1. work.x = LN(emb[ids]; ln0)
-  virtual void embed(const Dimensions& dims, const Weights& weights, const Batch& batch, const Workspace& work) noexcept = 0;
-  // 2. y = LN(x; ln1), d = shift - y, shift = y, work.mixed[c] = y + d * mix[c] for the six c. The shift is state's row.
+  virtual void embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                     const Workspace& work) noexcept = 0;
+  // 2. y = LN(x; ln1), d = shift - y, shift = y, work.mixed[c] = y + d * mix[c] for the six c.
+  //    The shift is a row of the state.
   virtual void mix6(const LayerArgs& args) noexcept = 0;
-  // 3. r, k, v = W mixed; low_w = tanh(w1 mixed_w), low_a = a1 mixed_a, low_g = sigmoid(g1 mixed_g), low_v = v1 mixed_v (layer > 0)
+  // 3. r, k, v = W mixed; low_w = tanh(w1 mixed_w), low_a = a1 mixed_a,
+  //    low_g = sigmoid(g1 mixed_g), low_v = v1 mixed_v (layer > 0)
   virtual void project_in(const LayerArgs& args) noexcept = 0;
   // 4. w = exp(kDecayScale * sigmoid(w0 + w2 low_w)), a = sigmoid(a0 + a2 low_a), g = g2 low_g;
   //    layer 0: v_first = v; layer > 0: v += (v_first - v) * sigmoid(v0 + v2 low_v)
   virtual void project_out(const LayerArgs& args) noexcept = 0;
-  // 5. per head: kk = k*k_k / max(|k*k_k|, eps); k *= 1 + (a - 1) k_a; S = S diag(w) - (S kk)(kk*a)^T + v k^T; y = GN(S r; ln_x)
-  //    + (sum r k r_k) v; y *= g. Advances the state; may overwrite r, k, v, w, a.
+  // 5. per head: kk = k*k_k / max(|k*k_k|, eps); k *= 1 + (a - 1) k_a;
+  //    S = S diag(w) - (S kk)(kk*a)^T + v k^T; y = GN(S r; ln_x) + (sum r k r_k) v; y *= g.
+  //    Advances the state; may overwrite r, k, v, w, a.
   virtual void wkv(const LayerArgs& args) noexcept = 0;
   // 6. x += W_o y
   virtual void output(const LayerArgs& args) noexcept = 0;
@@ -64,9 +71,11 @@ class Backend {
   // 9. x += W_value f
   virtual void ffn_value(const LayerArgs& args) noexcept = 0;
   // 10. logits[i] = W_head LN(x[logit_tokens[i]]; ln_out)
-  virtual void head(const Dimensions& dims, const Weights& weights, const Batch& batch, const Workspace& work) noexcept = 0;
+  virtual void head(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                    const Workspace& work) noexcept = 0;
 
-  // Waits until every step so far has run; returns what went wrong on the device since the last call.
+  // Waits until every step so far has run; returns what went wrong on the device since the last
+  // call.
   virtual Status finish() = 0;
 };
 

@@ -10,8 +10,8 @@ const KernelInfo* find_kernel(std::span<const KernelInfo> kernels, MatrixOp op, 
   return nullptr;
 }
 
-Status check_kernel(std::string_view backend, std::span<const KernelInfo> kernels, MatrixOp op, DType dtype,
-                    const Layout& layout) {
+Status check_kernel(std::string_view backend, std::span<const KernelInfo> kernels, MatrixOp op,
+                    DType dtype, const Layout& layout) {
   if (find_kernel(kernels, op, dtype, layout) != nullptr) return {};
   std::string known;
   for (const KernelInfo& kernel : kernels) {
@@ -19,8 +19,8 @@ Status check_kernel(std::string_view backend, std::span<const KernelInfo> kernel
     if (!known.empty()) known += ", ";
     known += kernel.layouts;
   }
-  return error("backend {} has no {} kernel for {} {}; expected one of: {}", backend, to_string(op), to_string(dtype),
-               to_string(layout), known.empty() ? "none for this dtype" : known);
+  return error("backend {} has no {} kernel for {} {}; expected one of: {}", backend, to_string(op),
+               to_string(dtype), to_string(layout), known.empty() ? "none for this dtype" : known);
 }
 
 }  // namespace skein

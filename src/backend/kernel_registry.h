@@ -1,5 +1,5 @@
-// Which kernels a backend has: (op, dtype, layout) -> name. A plan is checked against it before any weight is packed, the
-// parity tests walk it, `skein devices` prints it.
+// Which kernels a backend has: (op, dtype, layout) -> name. A plan is checked against it before any
+// weight is packed, the parity tests walk it, `skein devices` prints it.
 #pragma once
 
 #include <span>
@@ -20,9 +20,12 @@ enum class MatrixOp : uint8_t {
 
 constexpr std::string_view to_string(MatrixOp op) noexcept {
   switch (op) {
-    case MatrixOp::kGather: return "gather";
-    case MatrixOp::kDense: return "dense";
-    case MatrixOp::kSparse: return "sparse";
+    case MatrixOp::kGather:
+      return "gather";
+    case MatrixOp::kDense:
+      return "dense";
+    case MatrixOp::kSparse:
+      return "sparse";
   }
   return "?";
 }
@@ -36,10 +39,12 @@ struct KernelInfo {
 };
 
 // The first of `kernels` that does it, or nullptr.
-const KernelInfo* find_kernel(std::span<const KernelInfo> kernels, MatrixOp op, DType dtype, const Layout& layout) noexcept;
+const KernelInfo* find_kernel(std::span<const KernelInfo> kernels, MatrixOp op, DType dtype,
+                              const Layout& layout) noexcept;
 
-// "backend cpu has no dense kernel for f16 morton(4); it has row_major, interleave(16,*,1)" where there is none.
-Status check_kernel(std::string_view backend, std::span<const KernelInfo> kernels, MatrixOp op, DType dtype,
-                    const Layout& layout);
+// "backend cpu has no dense kernel for f16 morton(4); it has row_major, interleave(16,*,1)" where
+// there is none.
+Status check_kernel(std::string_view backend, std::span<const KernelInfo> kernels, MatrixOp op,
+                    DType dtype, const Layout& layout);
 
 }  // namespace skein

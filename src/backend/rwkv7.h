@@ -1,8 +1,10 @@
-// What a backend computes: the data of the ten steps of RWKV-7 (docs/architecture.md, "The ten steps").
+// What a backend computes: the data of the ten steps of RWKV-7 (docs/architecture.md, "The ten
+// steps").
 //
-// Axes, slowest first: B slot, T token, C channel (num_emb), F hidden, H head, K key index, V value index, N vocabulary.
-// Weights are Tensors in any layout that the backend has a kernel for (kernel_registry.h); vectors are f32 `row_major`
-// of one row. Activations are f32, one row a token. Nothing here allocates; model/ builds these and owns them.
+// Axes, slowest first: B slot, T token, C channel (num_emb), F hidden, H head, K key index, V value
+// index, N vocabulary. Weights are Tensors in any layout that the backend has a kernel for
+// (kernel_registry.h); vectors are f32 `row_major` of one row. Activations are f32, one row a
+// token. Nothing here allocates; model/ builds these and owns them.
 #pragma once
 
 #include <array>
@@ -19,8 +21,9 @@
 namespace skein {
 
 inline constexpr float kLayerNormEps = 1e-5f;
-inline constexpr float kGroupNormEps = 64e-5f;  // BlinkDL: 1e-5 * head_size_divisor^2, with divisor 8
-inline constexpr float kNormalizeEps = 1e-12f;  // floor of the L2 norm in kk
+// BlinkDL: 1e-5 * head_size_divisor^2, with divisor 8.
+inline constexpr float kGroupNormEps = 64e-5f;
+inline constexpr float kNormalizeEps = 1e-12f;             // floor of the L2 norm in kk
 inline constexpr float kDecayScale = -0.606530659712633f;  // -e^(-1/2): log of the strongest decay
 
 struct Dimensions {
@@ -54,11 +57,11 @@ struct LayerWeights {
 };
 
 struct Weights {
-  Tensor emb;                        // [N][C], cold: one row a token
-  Tensor ln0_weight, ln0_bias;       // [1][C]
-  std::vector<LayerWeights> layers;  // [num_layers]
-  Tensor ln_out_weight, ln_out_bias; // [1][C]
-  Tensor head;                       // [N][C]
+  Tensor emb;                         // [N][C], cold: one row a token
+  Tensor ln0_weight, ln0_bias;        // [1][C]
+  std::vector<LayerWeights> layers;   // [num_layers]
+  Tensor ln_out_weight, ln_out_bias;  // [1][C]
+  Tensor head;                        // [N][C]
 };
 
 // Tokens of one sequence that stand side by side in the batch and advance one slot of the state.
@@ -68,11 +71,13 @@ struct Run {
   uint32_t num_tokens = 0;  // >= 1
 };
 
-// The tokens of one forward pass. Runs cover ids in order, without gaps; slots differ from run to run.
+// The tokens of one forward pass. Runs cover ids in order, without gaps; slots differ from run to
+// run.
 struct Batch {
-  std::span<const uint32_t> ids;           // [T], each < N
+  std::span<const uint32_t> ids;  // [T], each < N
   std::span<const Run> runs;
-  std::span<const uint32_t> logit_tokens;  // ascending token indices whose logits are asked for; may be empty
+  // Ascending token indices whose logits are asked for; may be empty.
+  std::span<const uint32_t> logit_tokens;
   uint32_t num_tokens() const noexcept { return static_cast<uint32_t>(ids.size()); }
 };
 
@@ -106,22 +111,23 @@ struct Activation {
 // How the six mixed inputs lie: six tensors, or one [num_emb, num_token, 6, 1] (the seed's idea 4).
 enum class ActivationLayout : uint8_t { kSeparate, kPacked };
 
-// Every intermediate of a forward pass of at most max_tokens tokens. Each step says what it reads and writes.
+// Every intermediate of a forward pass of at most max_tokens tokens. Each step says what it reads
+// and writes.
 struct Workspace {
   uint32_t max_tokens = 0;
   uint32_t max_logits = 0;
   ActivationLayout activation_layout = ActivationLayout::kPacked;
 
-  Activation x;                              // [T][C] the residual stream
-  std::array<Activation, kNumMixes> mixed;   // [6][T][C] r, w, k, v, a, g
-  Activation r, k, v;                        // [T][C]
-  Activation low_w, low_a, low_v, low_g;     // [T][rank]
-  Activation w, a, g;                        // [T][C] w is the decay itself, in (0, 1)
-  Activation v_first;                        // [T][C] layer 0's v
-  Activation y;                              // [T][C] gated output of the wkv
-  Activation z;                              // [T][C] mixed input of the ffn
-  Activation f;                              // [T][F] relu^2, mostly zero
-  Activation logits;                         // [max_logits][N]
+  Activation x;                             // [T][C] the residual stream
+  std::array<Activation, kNumMixes> mixed;  // [6][T][C] r, w, k, v, a, g
+  Activation r, k, v;                       // [T][C]
+  Activation low_w, low_a, low_v, low_g;    // [T][rank]
+  Activation w, a, g;                       // [T][C] w is the decay itself, in (0, 1)
+  Activation v_first;                       // [T][C] layer 0's v
+  Activation y;                             // [T][C] gated output of the wkv
+  Activation z;                             // [T][C] mixed input of the ffn
+  Activation f;                             // [T][F] relu^2, mostly zero
+  Activation logits;                        // [max_logits][N]
 
   const Activation& mix(Mix m) const noexcept { return mixed[static_cast<uint32_t>(m)]; }
 };

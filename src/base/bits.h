@@ -1,4 +1,5 @@
-// Integer arithmetic that layouts and loaders share: ceilings, powers of two, products that notice overflow.
+// Integer arithmetic that layouts and loaders share: ceilings, powers of two, products that notice
+// overflow.
 #pragma once
 
 #include <bit>

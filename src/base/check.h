@@ -1,5 +1,6 @@
-// CHECK and DCHECK: contracts between pieces of Skein. A failed one is a bug of ours: it prints where and aborts.
-// Nothing that a file, a device or a user can cause may reach a CHECK; that is a Result (result.h).
+// CHECK and DCHECK: contracts between pieces of Skein. A failed one is a bug of ours: it prints
+// where and aborts. Nothing that a file, a device or a user can cause may reach a CHECK; that is a
+// Result (result.h).
 #pragma once
 
 namespace skein {

@@ -23,12 +23,14 @@ TEST(Float16Test, EveryF16SurvivesARoundTrip) {
   }
 }
 
-// The independent oracle: the neighbour with the smaller distance, computed in double, even on a tie.
+// The independent oracle: the neighbour with the smaller distance, computed in double, even on a
+// tie.
 TEST(Float16Test, NarrowingRoundsToNearestEven) {
   for (uint32_t bits = 0; bits < 0x7bff; ++bits) {
     const F16 below{static_cast<uint16_t>(bits)}, above{static_cast<uint16_t>(bits + 1)};
     const float lo = f32_from(below), hi = f32_from(above);
-    const float middle = static_cast<float>((static_cast<double>(lo) + static_cast<double>(hi)) / 2);
+    const float middle =
+        static_cast<float>((static_cast<double>(lo) + static_cast<double>(hi)) / 2);
     EXPECT_EQ(f16_from(middle), (bits & 1u) != 0 ? above : below) << bits;
     EXPECT_EQ(f16_from(std::nextafter(middle, lo)), below) << bits;
     EXPECT_EQ(f16_from(std::nextafter(middle, hi)), above) << bits;

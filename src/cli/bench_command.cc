@@ -75,8 +75,13 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
   ProgressBar bar(label);
   const ModelInfo& info = model->info();
   const std::string layout_name = options.layout.empty() ? "default" : options.layout;
-  BenchResult result{info.path,           info.dtype, info.layouts, info.backend, layout_name,
-                     model->impl().backend->num_threads(), {}};
+  BenchResult result{info.path,
+                     info.dtype,
+                     info.layouts,
+                     info.backend,
+                     layout_name,
+                     model->impl().backend->num_threads(),
+                     {}};
   SKEIN_ASSIGN_OR_RETURN(result.measurement, measure_model(model, measure, [&bar](double fraction) {
                            bar.update(fraction);
                          }));

@@ -17,7 +17,8 @@ constexpr std::array<std::string_view, 3> kNames = {"auto", "reference", "cpu"};
 
 std::span<const std::string_view> backend_names() noexcept { return kNames; }
 
-Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads, Precision precision) {
+Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads,
+                                              Precision precision) {
   if (name == "reference") return make_reference_backend();
   if (name == "auto" || name == "cpu") {
     return make_cpu_backend({.num_threads = num_threads, .precision = precision, .target = ""});

@@ -16,9 +16,11 @@ namespace skein {
 // The names that make_backend() takes, "auto" first.
 std::span<const std::string_view> backend_names() noexcept;
 
-// "auto" is the fastest backend that this machine has. num_threads 0: one per physical core. Errors: an unknown name (the
-// known ones are listed), a number of threads beyond ThreadPool's bounds, a device that is not there.
-Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads, Precision precision);
+// "auto" is the fastest backend that this machine has. num_threads 0: one per physical core.
+// Errors: an unknown name (the known ones are listed), a number of threads beyond ThreadPool's
+// bounds, a device that is not there.
+Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads,
+                                              Precision precision);
 
 // The instruction sets that backend cpu can be told to use on this machine (environment variable
 // SKEIN_CPU), worst first, and the one that it uses now.

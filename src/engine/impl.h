@@ -1,4 +1,5 @@
-// What is behind the public classes Model and Session; for the engine itself and for commands that look deeper.
+// What is behind the public classes Model and Session; for the engine itself and for commands that
+// look deeper.
 #pragma once
 
 #include <memory>
@@ -27,18 +28,20 @@ struct SessionImpl {
   std::vector<float> logits;  // [N], or empty
   uint32_t chunk = 512;
 
-  // Made when first needed: one for single tokens, so that decoding stays in the caches, one for chunks.
+  // Made when first needed: one for single tokens, so that decoding stays in the caches, one for
+  // chunks.
   std::optional<Workspace> decode_work, prefill_work;
 
   const Rwkv7& rwkv7() const noexcept { return *model->impl().rwkv7; }
   // A workspace of at least that many tokens and logits.
   Result<const Workspace*> workspace(uint32_t num_tokens, uint32_t num_logits);
-  // Runs one chunk and leaves the logits of its last token in `logits`, or of all tokens in the workspace that it returns.
+  // Runs one chunk and leaves the logits of its last token in `logits`, or of all tokens in the
+  // workspace that it returns.
   Result<const Workspace*> run_chunk(std::span<const uint32_t> ids, bool all_logits);
 };
 
-// Where the vocabulary of the model at `model_path` lies: NAME.vocab.txt, vocab.txt or rwkv_vocab_v20230424.txt in its folder.
-// Empty where there is none.
+// Where the vocabulary of the model at `model_path` lies: NAME.vocab.txt, vocab.txt or
+// rwkv_vocab_v20230424.txt in its folder. Empty where there is none.
 std::string find_vocabulary(const std::string& model_path);
 
 }  // namespace skein::internal

@@ -21,18 +21,22 @@ constexpr std::string_view kDefaultModel = "goose-tiny/goose-tiny.safetensors";
 fs::path program_folder() {
   std::array<char, PATH_MAX> path{};
   const ssize_t length = readlink("/proc/self/exe", path.data(), path.size());
-  return length <= 0 ? fs::path() : fs::path(std::string(path.data(), static_cast<size_t>(length))).parent_path();
+  return length <= 0
+             ? fs::path()
+             : fs::path(std::string(path.data(), static_cast<size_t>(length))).parent_path();
 }
 
-// The vocabulary, if the model has one. A vocabulary that was named must be there; one that was found must fit.
-Result<std::optional<Tokenizer>> load_tokenizer(const LoadOptions& options, const std::string& model_path,
-                                                uint32_t num_vocab) {
-  const std::string path = options.vocab_path.empty() ? internal::find_vocabulary(model_path) : options.vocab_path;
+// The vocabulary, if the model has one. A vocabulary that was named must be there; one that was
+// found must fit.
+Result<std::optional<Tokenizer>> load_tokenizer(const LoadOptions& options,
+                                                const std::string& model_path, uint32_t num_vocab) {
+  const std::string path =
+      options.vocab_path.empty() ? internal::find_vocabulary(model_path) : options.vocab_path;
   if (path.empty()) return std::optional<Tokenizer>();
   SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
   if (tokenizer.num_ids() > num_vocab) {
-    return error("{}: expected token ids below {}, the vocabulary size of {}, found ids up to {}", path, num_vocab,
-                 model_path, tokenizer.num_ids() - 1);
+    return error("{}: expected token ids below {}, the vocabulary size of {}, found ids up to {}",
+                 path, num_vocab, model_path, tokenizer.num_ids() - 1);
   }
   return std::optional<Tokenizer>(std::move(tokenizer));
 }
@@ -96,8 +100,9 @@ Result<std::string> default_model_path() {
     const fs::path path = (folder / kDefaultModel).lexically_normal();
     if (fs::is_regular_file(path, ignored)) return path.string();
   }
-  return error("no default model: expected {} in {}; name a model file, or the folder in SKEIN_MODELS", kDefaultModel,
-               folders.front().lexically_normal().string());
+  return error(
+      "no default model: expected {} in {}; name a model file, or the folder in SKEIN_MODELS",
+      kDefaultModel, folders.front().lexically_normal().string());
 }
 
 Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
@@ -106,13 +111,15 @@ Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
   if (path.empty()) {
     SKEIN_ASSIGN_OR_RETURN(path, default_model_path());
   }
-  SKEIN_ASSIGN_OR_RETURN(impl->backend, make_backend(options.backend, options.num_threads, options.precision));
+  SKEIN_ASSIGN_OR_RETURN(impl->backend,
+                         make_backend(options.backend, options.num_threads, options.precision));
   Rwkv7::LoadOptions load_options;
   SKEIN_ASSIGN_OR_RETURN(load_options.plan, parse_weight_plan(options.layout));
   load_options.num_threads = options.num_threads != 0 ? options.num_threads : num_physical_cores();
   load_options.on_progress = options.on_progress;
   SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(path, *impl->backend, load_options));
-  SKEIN_ASSIGN_OR_RETURN(impl->tokenizer, load_tokenizer(options, path, impl->rwkv7->dims().num_vocab));
+  SKEIN_ASSIGN_OR_RETURN(impl->tokenizer,
+                         load_tokenizer(options, path, impl->rwkv7->dims().num_vocab));
   impl->info = make_info(path, *impl->rwkv7);
   return std::shared_ptr<Model>(new Model(std::move(impl)));
 }
@@ -124,7 +131,9 @@ const ModelInfo& Model::info() const noexcept { return impl_->info; }
 
 Result<std::vector<uint32_t>> Model::encode(std::string_view text) const {
   if (!impl_->tokenizer) {
-    return error("{}: expected a vocabulary beside it (vocab.txt), found none; name one with --vocab", impl_->info.path);
+    return error(
+        "{}: expected a vocabulary beside it (vocab.txt), found none; name one with --vocab",
+        impl_->info.path);
   }
   return impl_->tokenizer->encode(text);
 }

@@ -1,8 +1,10 @@
-// State files: a session's place on disk, so that it can go on later, on another backend or another machine.
+// State files: a session's place on disk, so that it can go on later, on another backend or another
+// machine.
 //
-// A .safetensors file of two tensors: "state" f32 [L][S + 2][C] in the layout `key_rows` (the seed's order, whatever the
-// backend uses in memory) and "logits" f32 [N] (absent before the first token). Its metadata: format = "skein-state", version = "1",
-// state_layout, model_hash (16 hexadecimal digits), num_tokens.
+// A .safetensors file of two tensors: "state" f32 [L][S + 2][C] in the layout `key_rows` (the
+// seed's order, whatever the backend uses in memory) and "logits" f32 [N] (absent before the first
+// token). Its metadata: format = "skein-state", version = "1", state_layout, model_hash (16
+// hexadecimal digits), num_tokens.
 #pragma once
 
 #include <string>
@@ -15,8 +17,8 @@ namespace skein::internal {
 // Replaces the file as a whole or not at all.
 Status save_state(const SessionImpl& session, const std::string& path);
 
-// Refuses what is no state file, another version or layout, another model, or values that are NaN or infinite; then `session` is
-// as it was.
+// Refuses what is no state file, another version or layout, another model, or values that are NaN
+// or infinite; then `session` is as it was.
 Status restore_state(SessionImpl& session, const std::string& path);
 
 }  // namespace skein::internal

@@ -78,10 +78,11 @@ struct StateMapping {
   }
 };
 
-// One layer of one slot from one order to another: the same values at the new offsets. Precondition: the same heads and
-// head size; `from` and `to` of elems_per_layer() elements that do not overlap.
-constexpr void convert_state_layer(const StateMapping& from_mapping, const float* from, const StateMapping& to_mapping,
-                                   float* to) noexcept {
+// One layer of one slot from one order to another: the same values at the new offsets.
+// Precondition: the same heads and head size; `from` and `to` of elems_per_layer() elements that do
+// not overlap.
+constexpr void convert_state_layer(const StateMapping& from_mapping, const float* from,
+                                   const StateMapping& to_mapping, float* to) noexcept {
   const uint64_t C = from_mapping.num_emb(), S = from_mapping.head_size;
   for (uint64_t c = 0; c < C; ++c) {
     to[to_mapping.att_shift() + c] = from[from_mapping.att_shift() + c];

@@ -32,7 +32,8 @@ TEST(StateLayoutTest, OffsetsAreUniqueAndCoverTheLayer) {
   }
 }
 
-// The seed's [num_emb, head_size + 2, num_batch, 1], fastest first: element (c, row) at row * num_emb + c.
+// The seed's [num_emb, head_size + 2, num_batch, 1], fastest first: element (c, row) at row *
+// num_emb + c.
 TEST(StateLayoutTest, KeyRowsIsTheSeedsShape) {
   const StateMapping m{StateLayout::kKeyRows, 2, 64};
   EXPECT_EQ(m.elems_per_layer(), 128u * 66u);
@@ -44,7 +45,8 @@ TEST(StateLayoutTest, ConvertingThereAndBackIsTheIdentity) {
   for (StateLayout a : kStateLayouts) {
     for (StateLayout b : kStateLayouts) {
       const StateMapping from{a, 2, 8}, to{b, 2, 8};
-      std::vector<float> original(from.elems_per_layer()), there(original.size()), back(original.size());
+      std::vector<float> original(from.elems_per_layer()), there(original.size()),
+          back(original.size());
       std::iota(original.begin(), original.end(), 1.0f);
       convert_state_layer(from, original.data(), to, there.data());
       EXPECT_EQ(there[to.wkv(1, 2, 3)], original[from.wkv(1, 2, 3)]);

@@ -11,11 +11,14 @@ namespace {
 
 // The tensor's two dimensions.
 Result<std::pair<uint64_t, uint64_t>> matrix_shape(const Safetensors& file, const std::string& path,
-                                                   const std::string& name, std::string_view meaning) {
+                                                   const std::string& name,
+                                                   std::string_view meaning) {
   const TensorInfo* tensor = file.find(name);
-  if (tensor == nullptr) return error("{}: expected a tensor '{}' {}, found none", path, name, meaning);
+  if (tensor == nullptr)
+    return error("{}: expected a tensor '{}' {}, found none", path, name, meaning);
   if (tensor->shape.size() != 2 || tensor->shape[0] == 0 || tensor->shape[1] == 0) {
-    return error("{}: tensor '{}': expected a shape {}, found {}", path, name, meaning, shape_text(tensor->shape));
+    return error("{}: tensor '{}': expected a shape {}, found {}", path, name, meaning,
+                 shape_text(tensor->shape));
   }
   return std::pair(tensor->shape[0], tensor->shape[1]);
 }
@@ -46,7 +49,8 @@ Status check_version(const Safetensors& file, const std::string& path) {
   if (file.find("blocks.0.att.time_mix_k") != nullptr) return refuse("an RWKV-4 model");
   if (file.tensors().empty()) return refuse("a file without tensors");
   if (file.find("emb.weight") == nullptr) {
-    return refuse(fmt::format("a file without 'emb.weight' (its first tensor is '{}')", file.tensors().front().name));
+    return refuse(fmt::format("a file without 'emb.weight' (its first tensor is '{}')",
+                              file.tensors().front().name));
   }
   return refuse("a model without 'blocks.0.att.r_k'");
 }
@@ -58,29 +62,37 @@ Status check_bound(const std::string& path, std::string_view what, uint64_t valu
 
 }  // namespace
 
-std::string shape_text(std::span<const uint64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string shape_text(std::span<const uint64_t> shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 Result<Dimensions> infer_dimensions(const Safetensors& file, const std::string& path) {
   SKEIN_RETURN_IF_ERROR(check_version(file, path));
   const uint64_t num_layers = count_layers(file);
-  SKEIN_ASSIGN_OR_RETURN(const auto emb, matrix_shape(file, path, "emb.weight", "[vocabulary, width]"));
-  SKEIN_ASSIGN_OR_RETURN(const auto r_k, matrix_shape(file, path, "blocks.0.att.r_k", "[heads, head size]"));
-  SKEIN_ASSIGN_OR_RETURN(const auto hidden, matrix_shape(file, path, "blocks.0.ffn.key.weight", "[hidden, width]"));
+  SKEIN_ASSIGN_OR_RETURN(const auto emb,
+                         matrix_shape(file, path, "emb.weight", "[vocabulary, width]"));
+  SKEIN_ASSIGN_OR_RETURN(const auto r_k,
+                         matrix_shape(file, path, "blocks.0.att.r_k", "[heads, head size]"));
+  SKEIN_ASSIGN_OR_RETURN(const auto hidden,
+                         matrix_shape(file, path, "blocks.0.ffn.key.weight", "[hidden, width]"));
   SKEIN_RETURN_IF_ERROR(check_bound(path, "layers", num_layers, kMaxNumLayers));
   SKEIN_RETURN_IF_ERROR(check_bound(path, "tokens in the vocabulary", emb.first, kMaxNumVocab));
   SKEIN_RETURN_IF_ERROR(check_bound(path, "channels", emb.second, kMaxNumEmb));
   SKEIN_RETURN_IF_ERROR(check_bound(path, "hidden channels", hidden.first, kMaxNumHidden));
   if (r_k.second != kHeadSize) {
-    return error("{}: tensor 'blocks.0.att.r_k': expected head size {}, found {}", path, kHeadSize, r_k.second);
+    return error("{}: tensor 'blocks.0.att.r_k': expected head size {}, found {}", path, kHeadSize,
+                 r_k.second);
   }
   if (emb.second % kHeadSize != 0 || r_k.first != emb.second / kHeadSize) {
-    return error("{}: expected a width of {} per head, found width {} and {} heads", path, kHeadSize, emb.second, r_k.first);
+    return error("{}: expected a width of {} per head, found width {} and {} heads", path,
+                 kHeadSize, emb.second, r_k.first);
   }
 
   const auto rank = [&](std::string_view which, uint32_t layer) -> Result<uint32_t> {
     const std::string name = fmt::format("blocks.{}.att.{}", layer, which);
     SKEIN_ASSIGN_OR_RETURN(const auto shape, matrix_shape(file, path, name, "[width, rank]"));
-    SKEIN_RETURN_IF_ERROR(check_bound(path, fmt::format("as the rank of '{}'", name), shape.second, kMaxNumEmb));
+    SKEIN_RETURN_IF_ERROR(
+        check_bound(path, fmt::format("as the rank of '{}'", name), shape.second, kMaxNumEmb));
     return static_cast<uint32_t>(shape.second);
   };
   Dimensions dims;

@@ -1,8 +1,9 @@
 // Rwkv7::load: from a checked file to packed weights, one tensor at a time.
 //
-// The packed weights lie in one arena in the order of use (the seed's idea 6: hot data side by side), each at a multiple of
-// kTensorAlignBytes. The embedding, of which a token reads one row, stays in the mapped file. Pages of the file are given back as
-// soon as their tensor is packed, so that the peak is the packed model plus one tensor.
+// The packed weights lie in one arena in the order of use (the seed's idea 6: hot data side by
+// side), each at a multiple of kTensorAlignBytes. The embedding, of which a token reads one row,
+// stays in the mapped file. Pages of the file are given back as soon as their tensor is packed, so
+// that the peak is the packed model plus one tensor.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -20,15 +21,20 @@
 namespace skein {
 namespace {
 
-// 256 B: the alignment of quantized blocks and of buffer bindings on GPUs, a multiple of every cache line.
+// 256 B: the alignment of quantized blocks and of buffer bindings on GPUs, a multiple of every
+// cache line.
 constexpr uint64_t kTensorAlignBytes = 256;
 
 std::optional<DType> dtype_from(FileDType dtype) {
   switch (dtype) {
-    case FileDType::kF32: return DType::kF32;
-    case FileDType::kF16: return DType::kF16;
-    case FileDType::kBF16: return DType::kBF16;
-    default: return std::nullopt;
+    case FileDType::kF32:
+      return DType::kF32;
+    case FileDType::kF16:
+      return DType::kF16;
+    case FileDType::kBF16:
+      return DType::kBF16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -46,9 +52,12 @@ uint64_t count_non_finite(std::span<const std::byte> bytes, Bits exponent_mask) 
 
 uint64_t count_non_finite(std::span<const std::byte> bytes, DType dtype) {
   switch (dtype) {
-    case DType::kF32: return count_non_finite<uint32_t>(bytes, 0x7f800000u);
-    case DType::kF16: return count_non_finite<uint16_t>(bytes, 0x7c00u);
-    case DType::kBF16: return count_non_finite<uint16_t>(bytes, 0x7f80u);
+    case DType::kF32:
+      return count_non_finite<uint32_t>(bytes, 0x7f800000u);
+    case DType::kF16:
+      return count_non_finite<uint16_t>(bytes, 0x7c00u);
+    case DType::kBF16:
+      return count_non_finite<uint16_t>(bytes, 0x7f80u);
   }
   return 0;
 }
@@ -65,7 +74,8 @@ uint64_t count_non_finite(std::span<const std::byte> bytes, DType dtype, ThreadP
 // Shapes are compared without their ones, so that [1, 1, C] is a vector of C.
 std::vector<uint64_t> without_ones(std::span<const uint64_t> shape) {
   std::vector<uint64_t> result;
-  std::copy_if(shape.begin(), shape.end(), std::back_inserter(result), [](uint64_t n) { return n != 1; });
+  std::copy_if(shape.begin(), shape.end(), std::back_inserter(result),
+               [](uint64_t n) { return n != 1; });
   return result;
 }
 
@@ -73,7 +83,8 @@ std::vector<uint64_t> without_ones(std::span<const uint64_t> shape) {
 
 class WeightLoader {
  public:
-  WeightLoader(Rwkv7& model, Backend& backend, const Rwkv7::LoadOptions& options, const std::string& path)
+  WeightLoader(Rwkv7& model, Backend& backend, const Rwkv7::LoadOptions& options,
+               const std::string& path)
       : model_(model), backend_(backend), options_(options), path_(path) {}
 
   Status run() {
@@ -105,25 +116,30 @@ class WeightLoader {
   // Finds and checks every tensor before the first byte is packed.
   Status resolve() {
     for (const WeightSpec& spec : specs_) {
-      Item item{&spec, {}, DType::kF16, spec.stored_transposed ? Layout::col_major() : Layout::row_major(),
-                model_.plan_.layout_of(spec.group), DType::kF32, {}, 0};
+      Item item{&spec,
+                {},
+                DType::kF16,
+                spec.stored_transposed ? Layout::col_major() : Layout::row_major(),
+                model_.plan_.layout_of(spec.group),
+                DType::kF32,
+                {},
+                0};
       for (const std::string& name : spec.names) {
         SKEIN_ASSIGN_OR_RETURN(const TensorInfo* part, find_part(spec, name));
         item.parts.push_back(part);
       }
       item.file_dtype = *dtype_from(item.parts.front()->dtype);
       item.dtype = spec.group == WeightGroup::kVector ? DType::kF32 : item.file_dtype;
-      SKEIN_RETURN_IF_ERROR(
-          check_kernel(backend_.name(), backend_.kernels(), spec.group, item));
-      SKEIN_ASSIGN_OR_RETURN(item.mapping,
-                             make_mapping(item.layout, {spec.rows, spec.cols}, element_bits(item.dtype)));
+      SKEIN_RETURN_IF_ERROR(check_kernel(backend_.name(), backend_.kernels(), spec.group, item));
+      SKEIN_ASSIGN_OR_RETURN(item.mapping, make_mapping(item.layout, {spec.rows, spec.cols},
+                                                        element_bits(item.dtype)));
       items_.push_back(std::move(item));
     }
     return {};
   }
 
-  static Status check_kernel(std::string_view backend, std::span<const KernelInfo> kernels, WeightGroup group,
-                             const Item& item) {
+  static Status check_kernel(std::string_view backend, std::span<const KernelInfo> kernels,
+                             WeightGroup group, const Item& item) {
     if (group == WeightGroup::kVector) return {};
     return skein::check_kernel(backend, kernels, matrix_op(group), item.dtype, item.layout);
   }
@@ -133,9 +149,11 @@ class WeightLoader {
     const uint64_t rows = spec.rows / spec.names.size();
     const std::vector<uint64_t> expected =
         rows == 1 ? std::vector{spec.cols}
-                  : (spec.stored_transposed ? std::vector{spec.cols, rows} : std::vector{rows, spec.cols});
+                  : (spec.stored_transposed ? std::vector{spec.cols, rows}
+                                            : std::vector{rows, spec.cols});
     if (part == nullptr) {
-      return error("{}: expected a tensor '{}' of shape {}, found none", path_, name, shape_text(expected));
+      return error("{}: expected a tensor '{}' of shape {}, found none", path_, name,
+                   shape_text(expected));
     }
     const auto product = [](std::span<const uint64_t> shape) {
       return std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies<>());
@@ -146,8 +164,8 @@ class WeightLoader {
     const bool fits = without_ones(part->shape) == without_ones(expected) ||
                       (is_vector && part->shape == heads && product(part->shape) == spec.cols);
     if (!fits) {
-      return error("{}: tensor '{}': expected shape {}, found {}", path_, name, shape_text(expected),
-                   shape_text(part->shape));
+      return error("{}: tensor '{}': expected shape {}, found {}", path_, name,
+                   shape_text(expected), shape_text(part->shape));
     }
     if (!dtype_from(part->dtype)) {
       return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", path_, name,
@@ -163,7 +181,8 @@ class WeightLoader {
     for (Item& item : items_) {
       if (item.spec->group == WeightGroup::kEmbedding) continue;
       item.offset_bytes = arena_bytes;
-      arena_bytes = round_up(arena_bytes + Tensor::span_bytes_of(item.mapping, item.dtype), kTensorAlignBytes);
+      arena_bytes = round_up(arena_bytes + Tensor::span_bytes_of(item.mapping, item.dtype),
+                             kTensorAlignBytes);
     }
     SKEIN_ASSIGN_OR_RETURN(arena_, backend_.allocate(arena_bytes));
     return {};
@@ -172,7 +191,8 @@ class WeightLoader {
   Status pack_item(Item& item) {
     const uint64_t bytes_done = std::exchange(bytes_done_, bytes_done_ + file_bytes(item));
     if (options_.on_progress) {
-      options_.on_progress(static_cast<double>(bytes_done) / static_cast<double>(file_->file().bytes().size()));
+      options_.on_progress(static_cast<double>(bytes_done) /
+                           static_cast<double>(file_->file().bytes().size()));
     }
     if (item.spec->group == WeightGroup::kEmbedding) {
       // Not scanned for NaN: that would read rows which nobody asks for.
@@ -189,7 +209,8 @@ class WeightLoader {
       pack_parts(item, staging.data());
       SKEIN_RETURN_IF_ERROR(backend_.upload(*arena_, item.offset_bytes, staging));
     }
-    for (const TensorInfo* part : item.parts) file_->file().release(part->offset_bytes, part->data.size());
+    for (const TensorInfo* part : item.parts)
+      file_->file().release(part->offset_bytes, part->data.size());
     *item.spec->target = Tensor(arena_, item.offset_bytes, item.dtype, item.mapping);
     return {};
   }
@@ -199,22 +220,24 @@ class WeightLoader {
     const Extents extents{rows, item.spec->cols};
     for (size_t i = 0; i < item.parts.size(); ++i) {
       const DType dtype = *dtype_from(item.parts[i]->dtype);
-      const Result<AnyMapping> source = make_mapping(item.source_layout, extents, element_bits(dtype));
+      const Result<AnyMapping> source =
+          make_mapping(item.source_layout, extents, element_bits(dtype));
       // Stacked weights are row_major vectors: part i is row i.
       const Result<AnyMapping> target =
           item.parts.size() == 1 ? Result<AnyMapping>(item.mapping)
                                  : make_mapping(item.layout, extents, element_bits(item.dtype));
       CHECK(source && target);
       const uint64_t part_bytes = i * Tensor::span_bytes_of(*target, item.dtype);
-      pack({item.parts[i]->data.data(), dtype, *source}, {out + part_bytes, item.dtype, *target}, *pool_);
+      pack({item.parts[i]->data.data(), dtype, *source}, {out + part_bytes, item.dtype, *target},
+           *pool_);
     }
   }
 
   void warn_of_non_finite(const TensorInfo& part) {
     const uint64_t count = count_non_finite(part.data, *dtype_from(part.dtype), *pool_);
     if (count == 0) return;
-    model_.warnings_.push_back(
-        fmt::format("{}: tensor '{}': {} of its values are NaN or infinite", path_, part.name, count));
+    model_.warnings_.push_back(fmt::format("{}: tensor '{}': {} of its values are NaN or infinite",
+                                           path_, part.name, count));
   }
 
   static uint64_t file_bytes(const Item& item) {
@@ -227,8 +250,8 @@ class WeightLoader {
     std::array<uint64_t, kDTypes.size()> elems_of_dtype{};
     for (const Item& item : items_) {
       const Tensor& tensor = *item.spec->target;
-      model_.reports_.push_back({item.spec->label(), item.spec->group, item.file_dtype, item.dtype, item.layout,
-                                 tensor.rows(), tensor.cols(), tensor.span_bytes()});
+      model_.reports_.push_back({item.spec->label(), item.spec->group, item.file_dtype, item.dtype,
+                                 item.layout, tensor.rows(), tensor.cols(), tensor.span_bytes()});
       model_.num_parameters_ += tensor.num_elems();
       elems_of_dtype[static_cast<size_t>(item.file_dtype)] += tensor.num_elems();
     }
@@ -237,7 +260,8 @@ class WeightLoader {
     for (const TensorInfo& tensor : file_->tensors()) {
       hash_tensor(tensor);
       if (!used_.contains(&tensor) && !is_layer_0_value_residual(tensor.name)) {
-        model_.warnings_.push_back(fmt::format("{}: tensor '{}' is not part of RWKV-7 and is not used", path_, tensor.name));
+        model_.warnings_.push_back(fmt::format(
+            "{}: tensor '{}' is not part of RWKV-7 and is not used", path_, tensor.name));
       }
     }
     if (options_.on_progress) options_.on_progress(1.0);
@@ -250,9 +274,11 @@ class WeightLoader {
 
   void hash_tensor(const TensorInfo& tensor) {
     constexpr size_t kHashedBytes = 64;
-    const std::string head = fmt::format("{} {} {}", tensor.name, file_dtype_name(tensor.dtype), shape_text(tensor.shape));
+    const std::string head = fmt::format("{} {} {}", tensor.name, file_dtype_name(tensor.dtype),
+                                         shape_text(tensor.shape));
     model_.hash_ = hash64(std::as_bytes(std::span(head)), model_.hash_);
-    model_.hash_ = hash64(tensor.data.first(std::min(tensor.data.size(), kHashedBytes)), model_.hash_);
+    model_.hash_ =
+        hash64(tensor.data.first(std::min(tensor.data.size(), kHashedBytes)), model_.hash_);
   }
 
   Rwkv7& model_;
@@ -268,7 +294,8 @@ class WeightLoader {
   uint64_t bytes_done_ = 0;
 };
 
-Result<std::unique_ptr<Rwkv7>> Rwkv7::load(const std::string& path, Backend& backend, const LoadOptions& options) {
+Result<std::unique_ptr<Rwkv7>> Rwkv7::load(const std::string& path, Backend& backend,
+                                           const LoadOptions& options) {
   std::unique_ptr<Rwkv7> model(new Rwkv7(backend));
   model->plan_ = options.plan;
   SKEIN_RETURN_IF_ERROR(WeightLoader(*model, backend, options, path).run());

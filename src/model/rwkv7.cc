@@ -8,7 +8,8 @@
 namespace skein {
 namespace {
 
-Status check_batch(const Dimensions& dims, const Batch& batch, const State& state, const Workspace& work) {
+Status check_batch(const Dimensions& dims, const Batch& batch, const State& state,
+                   const Workspace& work) {
   CHECK(batch.num_tokens() >= 1 && batch.num_tokens() <= work.max_tokens);
   CHECK(batch.logit_tokens.size() <= work.max_logits);
   uint32_t next = 0;
@@ -21,20 +22,23 @@ Status check_batch(const Dimensions& dims, const Batch& batch, const State& stat
   }
   CHECK(next == batch.num_tokens());
   // Strictly ascending, so that there are no more of them than tokens.
-  CHECK(std::adjacent_find(batch.logit_tokens.begin(), batch.logit_tokens.end(), std::greater_equal<>()) ==
-        batch.logit_tokens.end());
+  CHECK(std::adjacent_find(batch.logit_tokens.begin(), batch.logit_tokens.end(),
+                           std::greater_equal<>()) == batch.logit_tokens.end());
   CHECK(batch.logit_tokens.empty() || batch.logit_tokens.back() < batch.num_tokens());
   for (uint32_t id : batch.ids) {
-    if (id >= dims.num_vocab) return error("token id: expected 0 to {}, found {}", dims.num_vocab - 1, id);
+    if (id >= dims.num_vocab)
+      return error("token id: expected 0 to {}, found {}", dims.num_vocab - 1, id);
   }
   return {};
 }
 
 // One buffer of `count` activations of [max_tokens][num_cols], one after the other.
-Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols, std::span<Activation> out) {
+Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols,
+                        std::span<Activation> out) {
   // Never zero bytes: a model without rank_v still has a low_v, which nothing reads.
   const uint64_t elems_each = std::max<uint64_t>(max_tokens * num_cols, 1);
-  SKEIN_ASSIGN_OR_RETURN(const auto buffer, backend.allocate(elems_each * out.size() * sizeof(float)));
+  SKEIN_ASSIGN_OR_RETURN(const auto buffer,
+                         backend.allocate(elems_each * out.size() * sizeof(float)));
   for (size_t i = 0; i < out.size(); ++i) out[i] = {buffer, i * elems_each, num_cols, num_cols};
   return {};
 }
@@ -52,7 +56,8 @@ uint64_t Rwkv7::bytes_per_token() const noexcept {
 
 uint64_t Rwkv7::ffn_value_col_bytes() const noexcept {
   uint64_t bytes = 0;
-  for (const LayerWeights& layer : weights_.layers) bytes += layer.ffn_value.span_bytes() / layer.ffn_value.cols();
+  for (const LayerWeights& layer : weights_.layers)
+    bytes += layer.ffn_value.span_bytes() / layer.ffn_value.cols();
   return bytes;
 }
 
@@ -66,7 +71,8 @@ Result<State> Rwkv7::make_state(uint32_t num_slots) const {
   return state;
 }
 
-Result<Workspace> Rwkv7::make_workspace(uint32_t max_tokens, uint32_t max_logits, ActivationLayout layout) const {
+Result<Workspace> Rwkv7::make_workspace(uint32_t max_tokens, uint32_t max_logits,
+                                        ActivationLayout layout) const {
   CHECK(max_tokens >= 1);
   Workspace work;
   work.max_tokens = max_tokens;
@@ -81,7 +87,8 @@ Result<Workspace> Rwkv7::make_workspace(uint32_t max_tokens, uint32_t max_logits
   } else {
     for (Activation& mixed : work.mixed) SKEIN_RETURN_IF_ERROR(make(C, mixed));
   }
-  for (Activation* out : {&work.x, &work.r, &work.k, &work.v, &work.w, &work.a, &work.g, &work.v_first, &work.y, &work.z}) {
+  for (Activation* out : {&work.x, &work.r, &work.k, &work.v, &work.w, &work.a, &work.g,
+                          &work.v_first, &work.y, &work.z}) {
     SKEIN_RETURN_IF_ERROR(make(C, *out));
   }
   SKEIN_RETURN_IF_ERROR(make(dims_.rank_w, work.low_w));

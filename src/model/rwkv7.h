@@ -1,7 +1,8 @@
 // Rwkv7: the weights of one model on one backend, and the forward pass as the ten steps in order.
 //
-// Goals: load any valid file in one pass over its bytes with no second copy of the model in memory; never touch a byte before
-// the file is checked. Non-goals: sessions, sampling, text (engine/), choosing layouts (plan/).
+// Goals: load any valid file in one pass over its bytes with no second copy of the model in memory;
+// never touch a byte before the file is checked. Non-goals: sessions, sampling, text (engine/),
+// choosing layouts (plan/).
 #pragma once
 
 #include <functional>
@@ -35,9 +36,11 @@ class Rwkv7 {
     std::function<void(double fraction)> on_progress;  // may be empty
   };
 
-  // `backend` must outlive the model. Errors: what Safetensors::open and infer_dimensions refuse; a tensor that is missing,
-  // has another shape than list_weights() expects or no float dtype; a layout that the backend has no kernel for; no memory.
-  static Result<std::unique_ptr<Rwkv7>> load(const std::string& path, Backend& backend, const LoadOptions& options);
+  // `backend` must outlive the model. Errors: what Safetensors::open and infer_dimensions refuse; a
+  // tensor that is missing, has another shape than list_weights() expects or no float dtype; a
+  // layout that the backend has no kernel for; no memory.
+  static Result<std::unique_ptr<Rwkv7>> load(const std::string& path, Backend& backend,
+                                             const LoadOptions& options);
 
   const Dimensions& dims() const noexcept { return dims_; }
   const Weights& weights() const noexcept { return weights_; }
@@ -46,14 +49,16 @@ class Rwkv7 {
   // One line each: values that are NaN or infinite, tensors that nothing uses.
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
   const std::vector<WeightReport>& reports() const noexcept { return reports_; }
-  // Of the tensors' names, shapes and first bytes: the same file gives the same hash on every machine.
+  // Of the tensors' names, shapes and first bytes: the same file gives the same hash on every
+  // machine.
   uint64_t hash() const noexcept { return hash_; }
   // The dtype of most of the file's matrix elements.
   DType file_dtype() const noexcept { return file_dtype_; }
   uint64_t num_parameters() const noexcept { return num_parameters_; }
   // Weight bytes that one decoded token reads: all but the embedding, of which it reads one row.
   uint64_t bytes_per_token() const noexcept;
-  // Of those, the bytes of one col of every layer's ffn.value together: what one zero of f skips in each layer.
+  // Of those, the bytes of one col of every layer's ffn.value together: what one zero of f skips in
+  // each layer.
   uint64_t ffn_value_col_bytes() const noexcept;
 
   // Zero: the state of an empty sequence, in the backend's own layout.
@@ -61,10 +66,11 @@ class Rwkv7 {
   Result<Workspace> make_workspace(uint32_t max_tokens, uint32_t max_logits,
                                    ActivationLayout layout = ActivationLayout::kPacked) const;
 
-  // Runs the batch: advances the slots of its runs in `state`, leaves the asked-for logits in work.logits. Errors: an id that the
-  // model does not have (nothing has run then), device errors. Preconditions (CHECKed): runs cover the ids in order,
-  // slots are distinct and exist, the workspace is large enough.
-  // `after_layer`, if any, is called when the steps of a layer have been given to the backend: for measurements.
+  // Runs the batch: advances the slots of its runs in `state`, leaves the asked-for logits in
+  // work.logits. Errors: an id that the model does not have (nothing has run then), device errors.
+  // Preconditions (CHECKed): runs cover the ids in order, slots are distinct and exist, the
+  // workspace is large enough. `after_layer`, if any, is called when the steps of a layer have been
+  // given to the backend: for measurements.
   Status forward(const Batch& batch, const State& state, const Workspace& work,
                  const std::function<void(uint32_t layer)>& after_layer = {}) const;
 

@@ -16,7 +16,8 @@ class ListBuilder {
     add(name, WeightGroup::kVector, 1, cols, target);
   }
 
-  void matrix(std::string_view name, WeightGroup group, uint64_t rows, uint64_t cols, Tensor& target) {
+  void matrix(std::string_view name, WeightGroup group, uint64_t rows, uint64_t cols,
+              Tensor& target) {
     add(name, group, rows, cols, target);
   }
 
@@ -32,7 +33,8 @@ class ListBuilder {
   }
 
  private:
-  WeightSpec& add(std::string_view name, WeightGroup group, uint64_t rows, uint64_t cols, Tensor& target) {
+  WeightSpec& add(std::string_view name, WeightGroup group, uint64_t rows, uint64_t cols,
+                  Tensor& target) {
     specs_.push_back({{fmt::format("{}{}", prefix_, name)}, group, rows, cols, false, &target});
     return specs_.back();
   }
@@ -84,13 +86,20 @@ void list_layer(ListBuilder& list, const Dimensions& dims, uint32_t layer, Layer
 
 std::string_view to_string(WeightGroup group) noexcept {
   switch (group) {
-    case WeightGroup::kVector: return "vector";
-    case WeightGroup::kEmbedding: return "emb";
-    case WeightGroup::kAttention: return "att";
-    case WeightGroup::kLowRank: return "low_rank";
-    case WeightGroup::kFfnKey: return "ffn.key";
-    case WeightGroup::kFfnValue: return "ffn.value";
-    case WeightGroup::kHead: return "head";
+    case WeightGroup::kVector:
+      return "vector";
+    case WeightGroup::kEmbedding:
+      return "emb";
+    case WeightGroup::kAttention:
+      return "att";
+    case WeightGroup::kLowRank:
+      return "low_rank";
+    case WeightGroup::kFfnKey:
+      return "ffn.key";
+    case WeightGroup::kFfnValue:
+      return "ffn.value";
+    case WeightGroup::kHead:
+      return "head";
   }
   return "?";
 }

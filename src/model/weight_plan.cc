@@ -39,7 +39,9 @@ Status assign(WeightPlan& plan, std::string_view group, const Layout& layout) {
   } else if (group == "head") {
     plan.head = layout;
   } else {
-    return error("layout: expected a group of att, low_rank, ffn, ffn.key, ffn.value, head, found '{}'", group);
+    return error(
+        "layout: expected a group of att, low_rank, ffn, ffn.key, ffn.value, head, found '{}'",
+        group);
   }
   return {};
 }
@@ -49,19 +51,26 @@ Status assign(WeightPlan& plan, std::string_view group, const Layout& layout) {
 Layout WeightPlan::layout_of(WeightGroup group) const noexcept {
   switch (group) {
     case WeightGroup::kVector:
-    case WeightGroup::kEmbedding: return Layout::row_major();
-    case WeightGroup::kAttention: return attention;
-    case WeightGroup::kLowRank: return low_rank;
-    case WeightGroup::kFfnKey: return ffn_key;
-    case WeightGroup::kFfnValue: return ffn_value;
-    case WeightGroup::kHead: return head;
+    case WeightGroup::kEmbedding:
+      return Layout::row_major();
+    case WeightGroup::kAttention:
+      return attention;
+    case WeightGroup::kLowRank:
+      return low_rank;
+    case WeightGroup::kFfnKey:
+      return ffn_key;
+    case WeightGroup::kFfnValue:
+      return ffn_value;
+    case WeightGroup::kHead:
+      return head;
   }
   return Layout::row_major();
 }
 
 std::string WeightPlan::text() const {
-  return fmt::format("att={} low_rank={} ffn.key={} ffn.value={} head={}", to_string(attention), to_string(low_rank),
-                     to_string(ffn_key), to_string(ffn_value), to_string(head));
+  return fmt::format("att={} low_rank={} ffn.key={} ffn.value={} head={}", to_string(attention),
+                     to_string(low_rank), to_string(ffn_key), to_string(ffn_value),
+                     to_string(head));
 }
 
 Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& base) {
