@@ -23,7 +23,7 @@ prefix="$folder/a place/skein"
 
 "$prefix/bin/skein" --version
 # The program finds its model from where it lies, in any working folder.
-(cd / && "$prefix/bin/skein" generate --max-tokens 8 "Once upon a time") >"$folder/text"
+(cd / && "$prefix/bin/skein" generate --tokens 8 "Once upon a time") >"$folder/text"
 [[ -s $folder/text ]] || { echo "FAIL: the installed program printed nothing"; exit 1; }
 
 cmake -S "$SKEIN_SOURCE_DIR/examples" -B "$folder/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
