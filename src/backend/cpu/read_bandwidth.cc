@@ -35,7 +35,12 @@ uint32_t sum_words(const std::byte* data, uint64_t num_bytes) {
     sum3 = hn::Add(sum3, hn::LoadU(d, words + i + 3 * kLanes));
   }
   const auto sum = hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3));
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  // By hand: g++ reduces the lanes as signed integers, whose overflow is undefined.
+  HWY_ALIGN uint32_t lanes[kLanes];
+  hn::Store(sum, d, lanes);
+  uint32_t total = 0;
+  for (const uint32_t lane : lanes) total += lane;
+  return total;
 }
 
 }  // namespace
