@@ -58,6 +58,8 @@ uint64_t count_non_finite(std::span<const std::byte> bytes, DType dtype) {
       return count_non_finite<uint16_t>(bytes, 0x7c00u);
     case DType::kBF16:
       return count_non_finite<uint16_t>(bytes, 0x7f80u);
+    default:
+      break;
   }
   return 0;
 }

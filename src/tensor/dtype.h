@@ -6,27 +6,71 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/bits.h"
 #include "base/result.h"
 
 namespace skein {
 
-// The element types. Block codecs (int8, nf4, sf4) join this list: their element is the code, and
-// their scales lie in a section of their own, so `element_bits` stays the only thing that a layout
-// needs to know.
-enum class DType : uint8_t { kF32, kF16, kBF16 };
+// Plain types hold one number an element. Block codecs (codec.h) hold codes, and one scale for
+// each block of block_cols() neighbours in a row; the scales lie in a section of their own
+// (sections.h), so `element_bits` stays the only thing that a layout needs to know.
+enum class DType : uint8_t { kF32, kF16, kBF16, kInt8, kNF4, kSF4 };
 
+// The plain types, the block codecs, and both in the order of the enum.
 inline constexpr std::array<DType, 3> kDTypes = {DType::kF32, DType::kF16, DType::kBF16};
+inline constexpr std::array<DType, 3> kQuantDTypes = {DType::kInt8, DType::kNF4, DType::kSF4};
+inline constexpr std::array<DType, 6> kAllDTypes = {DType::kF32,  DType::kF16, DType::kBF16,
+                                                    DType::kInt8, DType::kNF4, DType::kSF4};
 
+constexpr bool is_quantized(DType dtype) noexcept { return dtype >= DType::kInt8; }
+
+// Of one element: a number or a code.
 constexpr uint32_t element_bits(DType dtype) noexcept {
   switch (dtype) {
     case DType::kF32:
       return 32;
     case DType::kF16:
-      return 16;
     case DType::kBF16:
       return 16;
+    case DType::kInt8:
+      return 8;
+    case DType::kNF4:
+    case DType::kSF4:
+      return 4;
   }
   return 0;
+}
+
+// Cols of one row that share a scale; 1 for plain types. The last block of a row may be shorter.
+constexpr uint32_t block_cols(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kInt8:
+      return 128;
+    case DType::kNF4:
+    case DType::kSF4:
+      return 64;
+    default:
+      return 1;
+  }
+}
+
+// Bytes of one block's scale: int8 has an f16 minimum and maximum, the 4-bit codecs an f16 absmax.
+// 0 for plain types.
+constexpr uint32_t scale_bytes(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kInt8:
+      return 4;
+    case DType::kNF4:
+    case DType::kSF4:
+      return 2;
+    default:
+      return 0;
+  }
+}
+
+// Blocks in a row of `cols`, the short one included; cols for plain types.
+constexpr uint64_t num_blocks(uint64_t cols, DType dtype) noexcept {
+  return ceil_div<uint64_t>(cols, block_cols(dtype));
 }
 
 constexpr std::string_view to_string(DType dtype) noexcept {
@@ -37,15 +81,21 @@ constexpr std::string_view to_string(DType dtype) noexcept {
       return "f16";
     case DType::kBF16:
       return "bf16";
+    case DType::kInt8:
+      return "int8";
+    case DType::kNF4:
+      return "nf4";
+    case DType::kSF4:
+      return "sf4";
   }
   return "?";
 }
 
 inline Result<DType> parse_dtype(std::string_view text) {
-  for (DType dtype : kDTypes) {
+  for (DType dtype : kAllDTypes) {
     if (text == to_string(dtype)) return dtype;
   }
-  return error("dtype: expected f32, f16 or bf16, found '{}'", text);
+  return error("dtype: expected f32, f16, bf16, int8, nf4 or sf4, found '{}'", text);
 }
 
 }  // namespace skein

@@ -85,6 +85,8 @@ HWY_ATTR void convert_from(const std::byte* src, std::byte* dst, DType to, uint6
       return convert_loop<From, F16Code>(src, dst, num_elems);
     case DType::kBF16:
       return convert_loop<From, BF16Code>(src, dst, num_elems);
+    default:
+      return;
   }
 }
 
@@ -97,6 +99,8 @@ HWY_ATTR void convert_run(const std::byte* src, DType from, std::byte* dst, DTyp
       return convert_from<F16Code>(src, dst, to, num_elems);
     case DType::kBF16:
       return convert_from<BF16Code>(src, dst, to, num_elems);
+    default:
+      return;
   }
 }
 

@@ -41,6 +41,8 @@ float widen(uint32_t bits, DType dtype) {
       return f32_from(F16{static_cast<uint16_t>(bits)});
     case DType::kBF16:
       return f32_from(BF16{static_cast<uint16_t>(bits)});
+    default:
+      break;
   }
   return 0;
 }
@@ -55,6 +57,8 @@ uint32_t convert(uint32_t bits, DType from, DType to) {
       return f16_from(f).bits;
     case DType::kBF16:
       return bf16_from(f).bits;
+    default:
+      break;
   }
   return 0;
 }

@@ -8,8 +8,9 @@ namespace skein {
 namespace {
 
 TEST(DTypeTest, TextFormsRoundTrip) {
-  for (DType dtype : kDTypes) EXPECT_EQ(parse_dtype(to_string(dtype)).value(), dtype);
-  EXPECT_EQ(parse_dtype("F16").error().message, "dtype: expected f32, f16 or bf16, found 'F16'");
+  for (DType dtype : kAllDTypes) EXPECT_EQ(parse_dtype(to_string(dtype)).value(), dtype);
+  EXPECT_EQ(parse_dtype("F16").error().message,
+            "dtype: expected f32, f16, bf16, int8, nf4 or sf4, found 'F16'");
 }
 
 TEST(BufferTest, IsZeroAlignedAndReadableBehindItsEnd) {

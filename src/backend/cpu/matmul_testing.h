@@ -75,6 +75,8 @@ struct TestWeights {
         values[row * tensor.cols() + col] = static_cast<double>(f32_from(bf16));
         return;
       }
+      default:
+        CHECK(false && "a plain dtype");
     }
   }
 };

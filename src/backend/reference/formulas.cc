@@ -23,6 +23,8 @@ double element(const std::byte* data, DType dtype, uint64_t index) {
       return static_cast<double>(f32_from(load<F16>(data, index)));
     case DType::kBF16:
       return static_cast<double>(f32_from(load<BF16>(data, index)));
+    default:
+      break;
   }
   return 0;
 }
