@@ -109,6 +109,11 @@ constexpr std::array<float, 15> code_middles(DType dtype) noexcept {
   return middles;
 }
 
+// The scale of a block of these bounds; a minimum or maximum of -0 counts as 0.
+constexpr Int8Scale int8_scale(float min, float max) noexcept {
+  return {f16_from(min + 0.0f), f16_from(max + 0.0f)};
+}
+
 // Whether f16 can hold `value` and so a scale can be made of it; false for NaN.
 constexpr bool fits_scale(float value) noexcept { return value < 65520.0f && value > -65520.0f; }
 

@@ -330,6 +330,12 @@ void convert_run(const std::byte* src, DType from, std::byte* dst, DType to,
 
 void transpose(const std::byte* src, uint64_t src_stride, std::byte* dst, uint64_t dst_stride,
                uint64_t rows, uint64_t cols, uint32_t elem_bytes) noexcept {
+  if (elem_bytes == 1) {
+    for (uint64_t j = 0; j < cols; ++j) {
+      for (uint64_t i = 0; i < rows; ++i) dst[j * dst_stride + i] = src[i * src_stride + j];
+    }
+    return;
+  }
   DCHECK(elem_bytes == 2 || elem_bytes == 4);
   if (elem_bytes == 2) {
     HWY_DYNAMIC_DISPATCH(transpose_16)(src, src_stride, dst, dst_stride, rows, cols);

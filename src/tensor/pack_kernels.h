@@ -18,7 +18,7 @@ void convert_run(const std::byte* src, DType from, std::byte* dst, DType to,
 
 // dst[j][i] = src[i][j] for i < rows, j < cols: element (i, j) of src lies i * src_stride + j *
 // elem_bytes bytes from its start, element (j, i) of dst j * dst_stride + i * elem_bytes.
-// elem_bytes is 2 or 4.
+// elem_bytes is 1, 2 or 4.
 void transpose(const std::byte* src, uint64_t src_stride, std::byte* dst, uint64_t dst_stride,
                uint64_t rows, uint64_t cols, uint32_t elem_bytes) noexcept;
 
