@@ -54,7 +54,11 @@ void add(const Case& c) {
       {1024, 1024}, {2048, 2048}, {8192, 2048}, {65536, 2048}};
   for (const auto& [rows, cols] : kShapes) {
     for (const DType dtype : kDTypes) {
-      for (const char* layout : {"interleave(16,64,1)", "row_major", "col_major"}) {
+      for (const char* layout :
+           {"interleave(16,64,1)", "row_major", "col_major", "interleave(8,64,1)",
+            "interleave(4,64,1)", "interleave(16,64,4)", "interleave(8,64,4)",
+            "interleave(16,64,8)", "interleave(4,64)", "interleave(16,64)", "tile(16,32)",
+            "tile(64,64)", "morton(8)", "morton(16)", "morton(32)", "morton(64)"}) {
         for (const uint32_t num_tokens : {1u, 2u, 4u, 8u, 16u, 32u, 128u, 512u}) {
           if (rows > 8192 && num_tokens > 1) continue;
           for (const uint32_t n : threads) {

@@ -164,8 +164,11 @@ TEST(GoldenTest, FastPrecisionIsNear) {
 }
 
 TEST(GoldenTest, CpuInOtherLayouts) {
-  for (const char* layout : {"row_major", "row_major@128B", "col_major", "col_major@64B",
-                             "interleave(16,64,1)", "ffn=col_major,att=row_major@64B"}) {
+  for (const char* layout :
+       {"row_major", "row_major@128B", "col_major", "col_major@64B", "interleave(16,64,1)",
+        "ffn=col_major,att=row_major@64B", "interleave(4,64)", "interleave(8,64,4)",
+        "interleave(16,64,4)", "tile(16,32)", "morton(32)", "ffn.value=tile(16,32)",
+        "ffn=morton(32)", "ffn.value=interleave(16,64,4)@128B"}) {
     const auto model = load({.backend = "cpu", .num_threads = 2, .layout = layout});
     ASSERT_TRUE(model);
     for (const uint32_t chunk : {1u, 3u, 14u}) {
@@ -175,7 +178,7 @@ TEST(GoldenTest, CpuInOtherLayouts) {
   }
 }
 
-// Layouts that only the oracle multiplies by; three tokens, since it is slow.
+// Three tokens, since the oracle is slow.
 TEST(GoldenTest, ReferenceInOtherLayouts) {
   for (const char* layout : {"row_major", "tile(16,32)@128B", "morton(32)", "col_major@256B"}) {
     const auto model = load({.backend = "reference", .layout = layout});

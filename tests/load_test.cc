@@ -79,9 +79,6 @@ TEST(LoadTest, UnknownNamesAreListed) {
               AllOf(HasSubstr("'abacus'"), HasSubstr("cpu"), HasSubstr("reference")));
   EXPECT_THAT(Model::load({.model_path = kGoose, .layout = "zigzag"}).error().message,
               HasSubstr("'zigzag'"));
-  EXPECT_THAT(
-      Model::load({.model_path = kGoose, .backend = "cpu", .layout = "morton(4)"}).error().message,
-      AllOf(HasSubstr("morton(4)"), HasSubstr("row_major")));
   for (const char* backend : {"cpu", "reference"}) {
     EXPECT_THAT(Model::load({.model_path = kGoose, .backend = backend, .num_threads = 1u << 20})
                     .error()

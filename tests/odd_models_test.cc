@@ -88,8 +88,8 @@ class OddModelsTest : public ::testing::TestWithParam<OddModel> {
 constexpr float kTolerance = 2e-4f;
 
 TEST_P(OddModelsTest, CpuAgreesInEveryLayoutAndChunking) {
-  for (const char* layout :
-       {"", "row_major", "row_major@128B", "interleave(16,64,1)", "col_major"}) {
+  for (const char* layout : {"", "row_major", "row_major@128B", "interleave(16,64,1)", "col_major",
+                             "interleave(8,12,4)", "tile(5,7)", "morton(8),ffn.value=morton(32)"}) {
     for (const uint32_t chunk : {1u, 2u, 4u, 7u, 16u, 21u}) {
       const auto logits = logits_of(
           {.model_path = path_, .backend = "cpu", .num_threads = 2, .layout = layout}, chunk);
@@ -100,7 +100,7 @@ TEST_P(OddModelsTest, CpuAgreesInEveryLayoutAndChunking) {
 }
 
 TEST_P(OddModelsTest, ThreadsDoNotChangeABit) {
-  for (const char* layout : {"", "row_major", "col_major"}) {
+  for (const char* layout : {"", "row_major", "col_major", "morton(32)", "tile(48,8)"}) {
     for (const uint32_t chunk : {1u, 7u, 21u}) {
       std::vector<float> first;
       for (const uint32_t num_threads : {1u, 2u, 3u}) {

@@ -53,6 +53,8 @@ struct DenseKernel {
 std::span<const DenseKernel> dense_row_major_kernels() noexcept;
 std::span<const DenseKernel> dense_interleave_kernels() noexcept;
 std::span<const DenseKernel> dense_col_major_kernels() noexcept;
+std::span<const DenseKernel> dense_blocked_kernels() noexcept;
+std::span<const DenseKernel> dense_morton_kernels() noexcept;
 
 // The kernel of a tensor that the registry accepts; CHECKs that there is one.
 const DenseKernel& dense_kernel_of(const Tensor& weights) noexcept;

@@ -13,6 +13,7 @@ std::span<const KernelInfo> cpu_kernels() noexcept {
     std::vector<KernelInfo> all(gather_kernels().begin(), gather_kernels().end());
     for (const DenseKernel& kernel : dense_kernels()) all.push_back(kernel.info);
     for (const SparseKernel& kernel : sparse_kernels()) all.push_back(kernel.info);
+    for (const KernelInfo& kernel : sparse_dense_kernels()) all.push_back(kernel);
     return all;
   }();
   return kernels;

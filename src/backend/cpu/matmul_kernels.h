@@ -7,7 +7,7 @@
 
 namespace skein {
 
-// Assembled from the tables of gather.cc, dense_*.cc and sparse.cc.
+// Assembled from the tables of gather.cc, dense_*.cc and sparse_*.cc.
 std::span<const KernelInfo> cpu_kernels() noexcept;
 
 }  // namespace skein

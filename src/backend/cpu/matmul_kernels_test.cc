@@ -16,19 +16,19 @@ using ::testing::HasSubstr;
 
 TEST(MatmulKernels, EveryDtypeHasItsOps) {
   for (const DType dtype : kDTypes) {
-    for (const char* layout : {"row_major@128B", "interleave(16,64,1)", "col_major"}) {
-      EXPECT_TRUE(check_kernel("cpu", cpu_kernels(), MatrixOp::kDense, dtype,
-                               parse_layout(layout).value()));
+    for (const char* layout :
+         {"row_major@128B", "interleave(16,64,1)", "col_major", "interleave(16,64,4)",
+          "interleave(3,5)", "tile(16,32)", "morton(8)"}) {
+      for (const MatrixOp op : {MatrixOp::kGather, MatrixOp::kDense, MatrixOp::kSparse}) {
+        EXPECT_TRUE(check_kernel("cpu", cpu_kernels(), op, dtype, parse_layout(layout).value()));
+      }
     }
-    const auto has = [&](MatrixOp op, const char* layout) {
-      return find_kernel(cpu_kernels(), op, dtype, parse_layout(layout).value()) != nullptr;
-    };
-    EXPECT_TRUE(has(MatrixOp::kSparse, "col_major"));
-    EXPECT_TRUE(has(MatrixOp::kGather, "morton(8)"));
-    EXPECT_FALSE(has(MatrixOp::kSparse, "row_major"));
-    EXPECT_FALSE(has(MatrixOp::kDense, "interleave(16,64)"));
-    EXPECT_FALSE(has(MatrixOp::kDense, "interleave(8,64,1)"));
-    EXPECT_FALSE(has(MatrixOp::kDense, "morton(8)"));
+    // The special kernels come first.
+    EXPECT_EQ(
+        find_kernel(cpu_kernels(), MatrixOp::kDense, dtype, Layout::interleave(16, 64, 1))->layouts,
+        "interleave(16,*,1)");
+    EXPECT_EQ(find_kernel(cpu_kernels(), MatrixOp::kSparse, dtype, Layout::col_major())->layouts,
+              "col_major");
   }
 }
 

@@ -29,15 +29,6 @@ constexpr double kMaxSparseDensity = 0.3;
 constexpr uint64_t kLineElems = 16;    // 64 B of f32
 constexpr uint64_t kCompactRoom = 16;  // compact() writes whole vectors
 
-const SparseKernel& kernel_of(const Tensor& weights) {
-  const std::span<const SparseKernel> kernels = sparse_kernels();
-  const auto found = std::find_if(kernels.begin(), kernels.end(), [&](const SparseKernel& kernel) {
-    return kernel.info.dtype == weights.dtype() && kernel.info.accepts(weights.layout());
-  });
-  CHECK(found != kernels.end());
-  return *found;
-}
-
 // Where things lie in the scratch, in bytes from its start; every part is a multiple of 4 KiB and a
 // line, so that parts do not compete for the same cache sets.
 struct Plan {
@@ -81,9 +72,10 @@ struct Plan {
 // One sparse(): the scratch's parts as pointers, and the two ways to do it.
 class SparseCall {
  public:
-  SparseCall(const Tensor& weights, ThreadPool& pool, SparseScratch& scratch)
+  SparseCall(const Tensor& weights, const SparseKernel& kernel, ThreadPool& pool,
+             SparseScratch& scratch)
       : weights_(weights),
-        kernel_(kernel_of(weights)),
+        kernel_(kernel),
         pool_(pool),
         scratch_(scratch),
         plan_(scratch.num_threads_, scratch.max_tokens_, scratch.max_rows_, scratch.max_cols_),
@@ -91,6 +83,14 @@ class SparseCall {
         cols_(weights.cols()) {
     DCHECK(scratch.num_threads_ >= pool.num_threads());
     DCHECK(rows_ <= scratch.max_rows_ && cols_ <= scratch.max_cols_);
+  }
+
+  // y += W x with all zeros of x.
+  static void dense_product(const Tensor& weights, const float* x, uint64_t x_stride, float* y,
+                            uint64_t y_stride, uint32_t num_tokens, ThreadPool& pool,
+                            SparseScratch& scratch) {
+    const DenseJob job{&weights, x, x_stride, y, y_stride, /*add=*/true};
+    dense({&job, 1}, num_tokens, Precision::kExact, pool, scratch.dense_);
   }
 
   uint32_t max_tokens() const { return scratch_.max_tokens_; }
@@ -199,8 +199,7 @@ void SparseCall::many_tokens(const float* x, uint64_t x_stride, float* y, uint64
     for (uint64_t t = tokens.begin; t < tokens.end; ++t) list_token(x + t * x_stride, t);
   });
   if (density(num_tokens) > kMaxSparseDensity) {
-    const DenseJob job{&weights_, x, x_stride, y, y_stride, /*add=*/true};
-    dense({&job, 1}, num_tokens, Precision::kExact, pool_, scratch_.dense_);
+    dense_product(weights_, x, x_stride, y, y_stride, num_tokens, pool_, scratch_);
     return;
   }
   pool_.run([&](uint32_t thread) {
@@ -229,7 +228,13 @@ Result<SparseScratch> SparseScratch::create(uint32_t num_threads, uint32_t max_t
 void sparse(const Tensor& weights, const float* x, uint64_t x_stride_elems, float* y,
             uint64_t y_stride_elems, uint32_t num_tokens, ThreadPool& pool,
             SparseScratch& scratch) noexcept {
-  SparseCall call(weights, pool, scratch);
+  const SparseKernel* kernel = sparse_kernel_of(weights);
+  if (kernel == nullptr) {
+    SparseCall::dense_product(weights, x, x_stride_elems, y, y_stride_elems, num_tokens, pool,
+                              scratch);
+    return;
+  }
+  SparseCall call(weights, *kernel, pool, scratch);
   for (uint32_t first = 0; first < num_tokens;) {
     const uint32_t count = std::min(num_tokens - first, call.max_tokens());
     const float* pass_x = x + first * x_stride_elems;

@@ -1,12 +1,13 @@
-// sparse: y += W x where most of x is zero (ffn.value after relu^2), W in `col_major`.
+// sparse: y += W x where most of x is zero (ffn.value after relu^2), W in `col_major` or any other
+// layout that dense() has.
 //
-// Goals: one token reads only the columns whose x is not zero, at the speed of memory; many tokens
-// skip the products with zero; a dense x costs no more than dense() would. Non-goals: sparse
-// weights.
+// Goals, in `col_major`: one token reads only the columns whose x is not zero, at the speed of
+// memory; many tokens skip the products with zero; a dense x costs no more than dense() would. In
+// the other layouts sparse() is dense(). Non-goals: sparse weights.
 //
-// Laws: results do not depend on the number of threads, bit for bit. Products with zero (of either
-// sign) are skipped: an infinite or NaN weight counts only where its x is not zero, unless x is so
-// dense that the dense product is taken, where it makes NaN.
+// Laws: results do not depend on the number of threads, bit for bit. In `col_major` products with
+// zero (of either sign) are skipped: an infinite or NaN weight counts only where its x is not zero,
+// unless x is so dense that the dense product is taken, where it makes NaN, as in other layouts.
 #pragma once
 
 #include <cstdint>

@@ -36,6 +36,13 @@ struct SparseKernel {
 // The tables and operations of sparse_col_major.cc.
 std::span<const SparseKernel> sparse_kernels() noexcept;
 
+// What sparse() does as dense() does, without skipping: all of dense_kernels() that have no
+// SparseKernel.
+std::span<const KernelInfo> sparse_dense_kernels() noexcept;
+
+// The kernel that skips zeros, or nullptr where there is none for the dtype and layout.
+const SparseKernel* sparse_kernel_of(const Tensor& weights) noexcept;
+
 // The non-zero elements of x[0, num_cols) in order; `cols` and `values` need room for 16 more than
 // there are. Returns the count.
 uint64_t compact(const float* x, uint64_t num_cols, uint32_t* cols, float* values) noexcept;

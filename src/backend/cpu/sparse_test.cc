@@ -61,6 +61,20 @@ TEST_P(SparseTest, AnyShapeAndDensity) {
   }
 }
 
+// Layouts that skip nothing: the sum is the same.
+TEST_P(SparseTest, AnyLayout) {
+  for (const DType dtype : kDTypes) {
+    for (const char* layout : {"row_major@64B", "interleave(16,32,1)", "interleave(8,64,4)",
+                               "interleave(4,64)", "tile(16,32)", "morton(8)", "morton(32)"}) {
+      for (const uint32_t num_tokens : {1u, 5u, 21u}) {
+        for (const double density : {0.1, 1.0}) {
+          check(dtype, layout, 47, 131, num_tokens, density, 8);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(SparseTest, SeveralBlocksAndPasses) {
   for (const double density : {0.1, 0.8}) {
     check(DType::kF16, "col_major@64B", 143, 1100, 1, density, 1);
