@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/float16.h"
+#include "tensor/codec.h"
 
 namespace skein::reference {
 namespace {
@@ -29,10 +30,34 @@ double element(const std::byte* data, DType dtype, uint64_t index) {
   return 0;
 }
 
+// Row `row` of codes, decoded by the definitions. Some values of f32 arithmetic are not exact:
+// these are the weights, by definition.
+void decode_row(const Tensor& weights, uint64_t row, Vector& out) {
+  const DType dtype = weights.dtype();
+  const std::byte* data = weights.host_data();
+  const std::byte* scales = weights.scales_data();
+  for (uint64_t col = 0; col < out.size(); ++col) {
+    const uint64_t index = weights.mapping()(row, col);
+    const uint64_t scale = weights.scales_mapping()(row, col / block_cols(dtype));
+    if (dtype == DType::kInt8) {
+      out[col] =
+          static_cast<double>(decode(load<Int8Scale>(scales, scale), load<uint8_t>(data, index)));
+    } else {
+      const unsigned pair = load<uint8_t>(data, index / 2);
+      const auto code = static_cast<uint8_t>((pair >> (index % 2 * 4)) & 15u);
+      out[col] = static_cast<double>(decode(dtype, load<AbsmaxScale>(scales, scale), code));
+    }
+  }
+}
+
 }  // namespace
 
 Vector weights_row(const Tensor& weights, uint64_t row) {
   Vector out(weights.cols());
+  if (is_quantized(weights.dtype())) {
+    decode_row(weights, row, out);
+    return out;
+  }
   const std::byte* data = weights.host_data();
   const DType dtype = weights.dtype();
   weights.mapping().visit([&](const auto& mapping) {

@@ -14,18 +14,25 @@ constexpr KernelInfo any_layout(MatrixOp op, DType dtype, std::string_view name)
   return {op, dtype, "any layout", accept_any, name};
 }
 
-constexpr std::array<KernelInfo, 9> kKernels = {
+// The embedding is plain: a gather reads single rows of the file.
+constexpr std::array<KernelInfo, 15> kKernels = {
     any_layout(MatrixOp::kGather, DType::kF32, "gather"),
     any_layout(MatrixOp::kGather, DType::kF16, "gather"),
     any_layout(MatrixOp::kGather, DType::kBF16, "gather"),
     any_layout(MatrixOp::kDense, DType::kF32, "dense"),
     any_layout(MatrixOp::kDense, DType::kF16, "dense"),
     any_layout(MatrixOp::kDense, DType::kBF16, "dense"),
+    any_layout(MatrixOp::kDense, DType::kInt8, "dense"),
+    any_layout(MatrixOp::kDense, DType::kNF4, "dense"),
+    any_layout(MatrixOp::kDense, DType::kSF4, "dense"),
     any_layout(MatrixOp::kSparse, DType::kF32, "sparse"),
     any_layout(MatrixOp::kSparse, DType::kF16, "sparse"),
     any_layout(MatrixOp::kSparse, DType::kBF16, "sparse"),
+    any_layout(MatrixOp::kSparse, DType::kInt8, "sparse"),
+    any_layout(MatrixOp::kSparse, DType::kNF4, "sparse"),
+    any_layout(MatrixOp::kSparse, DType::kSF4, "sparse"),
 };
-static_assert(kKernels.size() == 3 * kDTypes.size());
+static_assert(kKernels.size() == kDTypes.size() + 2 * kAllDTypes.size());
 
 // Four sums, so that adding is not slower than reading.
 uint64_t sum_words(const std::byte* data, uint64_t num_bytes) {
