@@ -44,6 +44,9 @@ struct LoadOptions {
   // Layouts other than the default plan's: "row_major" for all dense matrices, or groups:
   // "ffn.value=col_major@128B,att=interleave(16,64,1)".
   std::string layout = {};
+  // What to quantize while loading: "int8", "nf4" or "sf4" for the attention and ffn matrices and
+  // the head, or groups and layers: "ffn=nf4,att=int8", "blocks.0-5=nf4". Empty: nothing.
+  std::string quant = {};
   std::function<void(double fraction)> on_progress = {};  // 0 to 1 while loading; may be empty
 };
 

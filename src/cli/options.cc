@@ -152,6 +152,11 @@ void add_model_options(CLI::App& command, LoadOptions& options) {
                   "Of the weights: row_major, or att=row_major,head=... (the default plan)")
       ->type_name("LAYOUT")
       ->group("Model");
+  command
+      .add_option("--quant", options.quant,
+                  "Quantize: int8, nf4, sf4, or ffn=nf4,att=int8, or blocks.0-5=nf4 (nothing)")
+      ->type_name("QUANT")
+      ->group("Model");
 }
 
 void add_generate_options(CLI::App& command, GenerateOptions& options) {

@@ -34,8 +34,8 @@ ValueCheck file_name();
 // The values of a text that whole_numbers() let through.
 std::vector<uint32_t> split_numbers(std::string_view text);
 
-// All of: -m and --vocab; --backend and --precision; -t; --layout. `options` must outlive the
-// parsing.
+// All of: -m and --vocab; --backend and --precision; -t; --layout and --quant. `options` must
+// outlive the parsing.
 void add_model_options(CLI::App& command, LoadOptions& options);
 // Parts of them, for commands that need no model or several.
 void add_model_file_options(CLI::App& command, LoadOptions& options);

@@ -115,6 +115,7 @@ Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
                          make_backend(options.backend, options.num_threads, options.precision));
   Rwkv7::LoadOptions load_options;
   SKEIN_ASSIGN_OR_RETURN(load_options.plan, parse_weight_plan(options.layout));
+  SKEIN_ASSIGN_OR_RETURN(load_options.plan, parse_quant(options.quant, load_options.plan));
   load_options.num_threads = options.num_threads != 0 ? options.num_threads : num_physical_cores();
   load_options.on_progress = options.on_progress;
   SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(path, *impl->backend, load_options));

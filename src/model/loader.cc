@@ -6,6 +6,7 @@
 // that the peak is the packed model plus one tensor.
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstring>
 #include <numeric>
 #include <set>
@@ -94,6 +95,7 @@ class WeightLoader {
     file_ = std::make_shared<Safetensors>(std::move(file));
     SKEIN_ASSIGN_OR_RETURN(model_.dims_, infer_dimensions(*file_, path_));
     specs_ = list_weights(model_.dims_, model_.weights_);
+    SKEIN_RETURN_IF_ERROR(check_plan());
     SKEIN_RETURN_IF_ERROR(resolve());
     SKEIN_RETURN_IF_ERROR(place());
     SKEIN_ASSIGN_OR_RETURN(pool_, ThreadPool::create(options_.num_threads));
@@ -115,26 +117,47 @@ class WeightLoader {
     uint64_t offset_bytes = 0;  // in the arena
   };
 
+  // The layer of "blocks.3.att.key.weight"; nothing for what lies outside of layers.
+  static std::optional<uint32_t> layer_of(const WeightSpec& spec) {
+    constexpr std::string_view kBlocks = "blocks.";
+    const std::string& name = spec.names.front();
+    if (!name.starts_with(kBlocks)) return std::nullopt;
+    uint32_t layer = 0;
+    std::from_chars(name.data() + kBlocks.size(), name.data() + name.size(), layer);
+    return layer;
+  }
+
+  Status check_plan() {
+    for (const QuantRule& rule : model_.plan_.quant) {
+      if (!rule.group && rule.last_layer >= model_.dims_.num_layers) {
+        return error("{}: quant: expected layers 0 to {}, found blocks.{}-{}", path_,
+                     model_.dims_.num_layers - 1, rule.first_layer, rule.last_layer);
+      }
+    }
+    return {};
+  }
+
   // Finds and checks every tensor before the first byte is packed.
   Status resolve() {
     for (const WeightSpec& spec : specs_) {
-      Item item{&spec,
-                {},
-                DType::kF16,
-                spec.stored_transposed ? Layout::col_major() : Layout::row_major(),
-                model_.plan_.layout_of(spec.group),
-                DType::kF32,
-                {},
-                0};
+      Item item{&spec,       {},
+                DType::kF16, spec.stored_transposed ? Layout::col_major() : Layout::row_major(),
+                {},          DType::kF32,
+                {},          0};
       for (const std::string& name : spec.names) {
         SKEIN_ASSIGN_OR_RETURN(const TensorInfo* part, find_part(spec, name));
         item.parts.push_back(part);
       }
       item.file_dtype = *dtype_from(item.parts.front()->dtype);
-      item.dtype = spec.group == WeightGroup::kVector ? DType::kF32 : item.file_dtype;
+      item.dtype =
+          spec.group == WeightGroup::kVector
+              ? DType::kF32
+              : model_.plan_.dtype_of(spec.group, layer_of(spec)).value_or(item.file_dtype);
+      item.layout = model_.plan_.layout_of(spec.group, item.dtype);
       SKEIN_RETURN_IF_ERROR(check_kernel(backend_.name(), backend_.kernels(), spec.group, item));
       SKEIN_ASSIGN_OR_RETURN(item.mapping, make_mapping(item.layout, {spec.rows, spec.cols},
                                                         element_bits(item.dtype)));
+      SKEIN_RETURN_IF_ERROR(make_scale_mapping(item.mapping, item.dtype));
       items_.push_back(std::move(item));
     }
     return {};
@@ -203,12 +226,15 @@ class WeightLoader {
       *item.spec->target = Tensor(std::move(buffer), 0, item.dtype, item.mapping);
       return {};
     }
-    for (const TensorInfo* part : item.parts) warn_of_non_finite(*part);
+    // Quantizing refuses them.
+    if (!is_quantized(item.dtype)) {
+      for (const TensorInfo* part : item.parts) warn_of_non_finite(*part);
+    }
     if (std::byte* arena = arena_->host_data(); arena != nullptr) {
-      pack_parts(item, arena + item.offset_bytes);
+      SKEIN_RETURN_IF_ERROR(pack_parts(item, arena + item.offset_bytes));
     } else {
       std::vector<std::byte> staging(Tensor::span_bytes_of(item.mapping, item.dtype));
-      pack_parts(item, staging.data());
+      SKEIN_RETURN_IF_ERROR(pack_parts(item, staging.data()));
       SKEIN_RETURN_IF_ERROR(backend_.upload(*arena_, item.offset_bytes, staging));
     }
     for (const TensorInfo* part : item.parts)
@@ -217,7 +243,7 @@ class WeightLoader {
     return {};
   }
 
-  void pack_parts(const Item& item, std::byte* out) {
+  Status pack_parts(const Item& item, std::byte* out) {
     const uint64_t rows = item.spec->rows / item.parts.size();
     const Extents extents{rows, item.spec->cols};
     for (size_t i = 0; i < item.parts.size(); ++i) {
@@ -230,9 +256,18 @@ class WeightLoader {
                                  : make_mapping(item.layout, extents, element_bits(item.dtype));
       CHECK(source && target);
       const uint64_t part_bytes = i * Tensor::span_bytes_of(*target, item.dtype);
-      pack({item.parts[i]->data.data(), dtype, *source}, {out + part_bytes, item.dtype, *target},
-           *pool_);
+      const std::optional<RefusedBlock> refused =
+          pack({item.parts[i]->data.data(), dtype, *source},
+               {out + part_bytes, item.dtype, *target}, *pool_);
+      if (refused) {
+        return error(
+            "{}: tensor '{}': cannot quantize to {}: expected absolute values below 65520, found "
+            "another, infinity or NaN in row {}, col {} and the {} that follow",
+            path_, item.parts[i]->name, to_string(item.dtype), refused->row, refused->first_col,
+            std::min<uint64_t>(block_cols(item.dtype), extents.cols - refused->first_col) - 1);
+      }
     }
+    return {};
   }
 
   void warn_of_non_finite(const TensorInfo& part) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <vector>
 
 namespace skein {
@@ -46,31 +48,130 @@ Status assign(WeightPlan& plan, std::string_view group, const Layout& layout) {
   return {};
 }
 
+Result<std::optional<DType>> parse_quant_dtype(std::string_view text) {
+  if (text == "file") return std::optional<DType>();
+  for (const DType dtype : kQuantDTypes) {
+    if (text == to_string(dtype)) return std::optional(dtype);
+  }
+  return error("quant: expected int8, nf4, sf4 or file, found '{}'", text);
+}
+
+// "3" or "0-5", the part behind "blocks.".
+Status parse_layers(std::string_view text, QuantRule& rule) {
+  const size_t dash = std::min(text.find('-'), text.size());
+  const auto parse = [](std::string_view digits, uint32_t& out) {
+    const char* end = digits.data() + digits.size();
+    const auto [rest, code] = std::from_chars(digits.data(), end, out);
+    return code == std::errc() && rest == end;
+  };
+  const bool good = parse(text.substr(0, dash), rule.first_layer) &&
+                    parse(dash < text.size() ? text.substr(dash + 1) : text, rule.last_layer);
+  if (!good || rule.first_layer > rule.last_layer) {
+    return error("quant: expected layers as blocks.FIRST-LAST, found 'blocks.{}'", text);
+  }
+  return {};
+}
+
+Status add_rules(std::string_view target, std::optional<DType> dtype,
+                 std::vector<QuantRule>& rules) {
+  constexpr std::string_view kBlocks = "blocks.";
+  if (target.starts_with(kBlocks)) {
+    QuantRule rule{std::nullopt, 0, 0, dtype};
+    SKEIN_RETURN_IF_ERROR(parse_layers(target.substr(kBlocks.size()), rule));
+    rules.push_back(rule);
+    return {};
+  }
+  const auto add = [&](WeightGroup group) { rules.push_back({group, 0, 0, dtype}); };
+  if (target == "ffn") {
+    add(WeightGroup::kFfnKey);
+    add(WeightGroup::kFfnValue);
+    return {};
+  }
+  for (const WeightGroup group :
+       {WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey,
+        WeightGroup::kFfnValue, WeightGroup::kHead}) {
+    if (target != to_string(group)) continue;
+    add(group);
+    return {};
+  }
+  return error(
+      "quant: expected a group of att, low_rank, ffn, ffn.key, ffn.value, head or "
+      "blocks.FIRST-LAST, found '{}'",
+      target);
+}
+
 }  // namespace
 
-Layout WeightPlan::layout_of(WeightGroup group) const noexcept {
+bool QuantRule::covers(WeightGroup other, std::optional<uint32_t> layer) const noexcept {
+  if (group) return *group == other;
+  const bool is_matrix = other == WeightGroup::kAttention || other == WeightGroup::kFfnKey ||
+                         other == WeightGroup::kFfnValue;
+  return is_matrix && layer && *layer >= first_layer && *layer <= last_layer;
+}
+
+Layout default_layout(WeightGroup group, DType dtype) noexcept {
+  if (group == WeightGroup::kVector || group == WeightGroup::kEmbedding) return Layout::row_major();
+  if (group == WeightGroup::kFfnValue) return Layout::col_major(128);
+  if (dtype == DType::kInt8) return Layout::interleave(16, 128, 4);
+  if (is_quantized(dtype)) return Layout::interleave(16, 64, 8);
+  return Layout::interleave(16, group == WeightGroup::kLowRank ? 32 : 64, 1);
+}
+
+Layout WeightPlan::layout_of(WeightGroup group, DType dtype) const noexcept {
+  const Layout otherwise = default_layout(group, dtype);
   switch (group) {
     case WeightGroup::kVector:
     case WeightGroup::kEmbedding:
-      return Layout::row_major();
+      return otherwise;
     case WeightGroup::kAttention:
-      return attention;
+      return attention.value_or(otherwise);
     case WeightGroup::kLowRank:
-      return low_rank;
+      return low_rank.value_or(otherwise);
     case WeightGroup::kFfnKey:
-      return ffn_key;
+      return ffn_key.value_or(otherwise);
     case WeightGroup::kFfnValue:
-      return ffn_value;
+      return ffn_value.value_or(otherwise);
     case WeightGroup::kHead:
-      return head;
+      return head.value_or(otherwise);
   }
-  return Layout::row_major();
+  return otherwise;
+}
+
+std::optional<DType> WeightPlan::dtype_of(WeightGroup group,
+                                          std::optional<uint32_t> layer) const noexcept {
+  std::optional<DType> dtype;
+  for (const QuantRule& rule : quant) {
+    if (rule.covers(group, layer)) dtype = rule.dtype;
+  }
+  return dtype;
 }
 
 std::string WeightPlan::text() const {
-  return fmt::format("att={} low_rank={} ffn.key={} ffn.value={} head={}", to_string(attention),
-                     to_string(low_rank), to_string(ffn_key), to_string(ffn_value),
-                     to_string(head));
+  const auto layout = [&](WeightGroup group) {
+    return to_string(layout_of(group, dtype_of(group, std::nullopt).value_or(DType::kF16)));
+  };
+  std::string text = fmt::format("att={} low_rank={} ffn.key={} ffn.value={} head={}",
+                                 layout(WeightGroup::kAttention), layout(WeightGroup::kLowRank),
+                                 layout(WeightGroup::kFfnKey), layout(WeightGroup::kFfnValue),
+                                 layout(WeightGroup::kHead));
+  if (!quant.empty()) text += fmt::format(" quant={}", quant_text());
+  return text;
+}
+
+std::string WeightPlan::quant_text() const {
+  std::string text;
+  for (const QuantRule& rule : quant) {
+    if (!text.empty()) text += ',';
+    const std::string_view dtype = rule.dtype ? to_string(*rule.dtype) : "file";
+    if (rule.group) {
+      text += fmt::format("{}={}", to_string(*rule.group), dtype);
+    } else if (rule.first_layer == rule.last_layer) {
+      text += fmt::format("blocks.{}={}", rule.first_layer, dtype);
+    } else {
+      text += fmt::format("blocks.{}-{}={}", rule.first_layer, rule.last_layer, dtype);
+    }
+  }
+  return text;
 }
 
 Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& base) {
@@ -89,6 +190,28 @@ Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& ba
     }
     SKEIN_ASSIGN_OR_RETURN(const Layout layout, parse_layout(part.substr(equals + 1)));
     SKEIN_RETURN_IF_ERROR(assign(plan, part.substr(0, equals), layout));
+  }
+  return plan;
+}
+
+Result<WeightPlan> parse_quant(std::string_view text, const WeightPlan& base) {
+  WeightPlan plan = base;
+  if (text.empty()) return plan;
+  if (text.find('=') == std::string_view::npos) {
+    SKEIN_ASSIGN_OR_RETURN(const std::optional<DType> dtype, parse_quant_dtype(text));
+    for (const std::string_view group : {"att", "ffn", "head"}) {
+      SKEIN_RETURN_IF_ERROR(add_rules(group, dtype, plan.quant));
+    }
+    return plan;
+  }
+  for (const std::string_view part : split_list(text)) {
+    const size_t equals = part.find('=');
+    if (equals == std::string_view::npos) {
+      return error("quant: expected GROUP=DTYPE, found '{}' in '{}'", part, text);
+    }
+    SKEIN_ASSIGN_OR_RETURN(const std::optional<DType> dtype,
+                           parse_quant_dtype(part.substr(equals + 1)));
+    SKEIN_RETURN_IF_ERROR(add_rules(part.substr(0, equals), dtype, plan.quant));
   }
   return plan;
 }

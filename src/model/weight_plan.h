@@ -1,41 +1,76 @@
-// WeightPlan: the layout of every group of matrices. A plan is data: the default stands here, a
-// user names another in text, a tuner measures one.
+// WeightPlan: the layout and the dtype of every group of matrices. A plan is data: the default
+// stands here, a user names another in text, a tuner measures one.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "layout/layout.h"
 #include "model/weight_list.h"
+#include "tensor/dtype.h"
 
 namespace skein {
 
+// Gives a dtype to some matrices.
+struct QuantRule {
+  // One group of all layers, or else the attention and ffn matrices (not the low-rank ones) of the
+  // layers first_layer to last_layer.
+  std::optional<WeightGroup> group;
+  uint32_t first_layer = 0, last_layer = 0;
+  std::optional<DType> dtype;  // a quantized one, or none: as in the file
+
+  bool covers(WeightGroup other, std::optional<uint32_t> layer) const noexcept;
+  friend bool operator==(const QuantRule&, const QuantRule&) = default;
+};
+
 struct WeightPlan {
-  // Sixteen rows a vector, one sequential stream a thread: all of the read bandwidth, where row
-  // after row reached two thirds of it on one thread (Zen 4, 2026-11-23).
-  Layout attention = Layout::interleave(16, 64, 1);
-  Layout ffn_key = Layout::interleave(16, 64, 1);
-  Layout head = Layout::interleave(16, 64, 1);
-  // Ranks are multiples of 32 (96 in the 1.5B model), which blocks of 64 cols would pad by up to a
-  // third.
-  Layout low_rank = Layout::interleave(16, 32, 1);
-  // One run of rows a col, so that a zero activation skips its bytes.
-  Layout ffn_value = Layout::col_major(128);
+  // Unset: default_layout() of the group and its dtype.
+  std::optional<Layout> attention, ffn_key, ffn_value, low_rank, head;
+
+  // In order; the last one that covers a matrix counts.
+  std::vector<QuantRule> quant;
 
   // Of a matrix group; vectors and the embedding are row_major in every plan.
-  Layout layout_of(WeightGroup group) const noexcept;
+  Layout layout_of(WeightGroup group, DType dtype = DType::kF16) const noexcept;
 
-  // "att=interleave(16,64,1) low_rank=... ffn.key=... ffn.value=... head=..."
+  // What a matrix is quantized to, or nothing where it stays as in the file. `layer`: of a matrix
+  // that lies in one.
+  std::optional<DType> dtype_of(WeightGroup group, std::optional<uint32_t> layer) const noexcept;
+
+  // "att=interleave(16,64,1) low_rank=... ffn.key=... ffn.value=... head=...", and where there are
+  // rules " quant=" with quant_text(). Layouts are those of the groups' dtypes without the rules
+  // for single layers.
   std::string text() const;
 
-  friend bool operator==(const WeightPlan&, const WeightPlan&) = default;
+  // The rules as parse_quant() reads them: "att=int8,blocks.0-5=nf4"; empty without rules.
+  std::string quant_text() const;
+
+  // Equal are plans that say the same of every group.
+  friend bool operator==(const WeightPlan& a, const WeightPlan& b) { return a.text() == b.text(); }
 };
+
+// The layout that is fast on the CPUs measured so far. Plain and dense: sixteen rows a vector, one
+// sequential stream a thread: all of the read bandwidth, where row after row reached two thirds of
+// it on one thread (Zen 4, 2026-11-23). Low-rank: ranks are multiples of 32 (96 in the 1.5B model),
+// which blocks of 64 cols would pad by up to a third. int8: four cols of one row are a 32-bit lane,
+// as integer dot products want them; nf4 and sf4: eight cols. ffn.value: one run of rows a col, so
+// that a zero activation skips its bytes.
+Layout default_layout(WeightGroup group, DType dtype) noexcept;
 
 // `base` with the layouts that `text` names: one layout for all dense matrices ("row_major"), or a
 // list "GROUP=LAYOUT,GROUP=LAYOUT" with the groups att, low_rank, ffn, ffn.key, ffn.value, head.
 // Empty text changes nothing. A lone layout leaves ffn.value alone unless it is col_major: the
 // sparse product wants the rows of a col side by side.
 Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& base = {});
+
+// `base` with the rules that `text` names behind its own: one dtype ("int8": the attention and ffn
+// matrices and the head; low-rank matrices and the embedding stay), or a list of GROUP=DTYPE and
+// blocks.FIRST-LAST=DTYPE (blocks.3=DTYPE for one layer), where DTYPE is int8, nf4, sf4 or file.
+// Empty text changes nothing.
+Result<WeightPlan> parse_quant(std::string_view text, const WeightPlan& base = {});
 
 }  // namespace skein

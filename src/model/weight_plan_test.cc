@@ -38,6 +38,57 @@ TEST(WeightPlanTest, TheTextOfAPlanParsesToThePlan) {
   EXPECT_EQ(parse_weight_plan(text).value(), plan);
 }
 
+TEST(QuantTest, ALoneTypeIsForAttentionFfnAndHead) {
+  const WeightPlan plan = parse_quant("int8").value();
+  for (WeightGroup group : {WeightGroup::kAttention, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
+                            WeightGroup::kHead}) {
+    EXPECT_EQ(plan.dtype_of(group, 3), DType::kInt8) << to_string(group);
+  }
+  for (WeightGroup group : {WeightGroup::kLowRank, WeightGroup::kEmbedding, WeightGroup::kVector}) {
+    EXPECT_EQ(plan.dtype_of(group, 3), std::nullopt) << to_string(group);
+  }
+  EXPECT_EQ(plan.layout_of(WeightGroup::kAttention, DType::kInt8), Layout::interleave(16, 128, 4));
+  EXPECT_EQ(plan.layout_of(WeightGroup::kHead, DType::kNF4), Layout::interleave(16, 64, 8));
+  EXPECT_EQ(plan.layout_of(WeightGroup::kFfnValue, DType::kSF4), Layout::col_major(128));
+  // A layout that was named stays.
+  const WeightPlan named = parse_quant("nf4", parse_weight_plan("row_major").value()).value();
+  EXPECT_EQ(named.layout_of(WeightGroup::kAttention, DType::kNF4), Layout::row_major());
+}
+
+TEST(QuantTest, TheLastRuleThatCoversAMatrixCounts) {
+  const WeightPlan plan = parse_quant("ffn=nf4,att=int8,blocks.2-4=sf4,blocks.3=file").value();
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kFfnKey, 0), DType::kNF4);
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kAttention, 1), DType::kInt8);
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kAttention, 2), DType::kSF4);
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kFfnValue, 3), std::nullopt);
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kFfnValue, 4), DType::kSF4);
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kFfnValue, 5), DType::kNF4);
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kLowRank, 3), std::nullopt);
+  EXPECT_EQ(plan.dtype_of(WeightGroup::kHead, std::nullopt), std::nullopt);
+}
+
+TEST(QuantTest, TheTextOfTheRulesParsesToTheRules) {
+  for (const char* text :
+       {"", "int8", "ffn=nf4,att=int8,head=int8", "blocks.0-5=nf4,low_rank=sf4", "blocks.3=file"}) {
+    const WeightPlan plan = parse_quant(text).value();
+    EXPECT_EQ(parse_quant(plan.quant_text()).value().quant, plan.quant) << text;
+  }
+  EXPECT_EQ(parse_quant("sf4").value().quant_text(), "att=sf4,ffn.key=sf4,ffn.value=sf4,head=sf4");
+}
+
+TEST(QuantTest, ErrorsNameWhatWasFound) {
+  const auto message = [](std::string_view text) { return parse_quant(text).error().message; };
+  EXPECT_EQ(message("int4"), "quant: expected int8, nf4, sf4 or file, found 'int4'");
+  EXPECT_EQ(message("att=f16"), "quant: expected int8, nf4, sf4 or file, found 'f16'");
+  EXPECT_EQ(message("att=int8,"), "quant: expected GROUP=DTYPE, found '' in 'att=int8,'");
+  EXPECT_NE(message("emb=int8").find("found 'emb'"), std::string::npos);
+  for (const char* text : {"blocks.=nf4", "blocks.3-1=nf4", "blocks.-1=nf4", "blocks.1-=nf4",
+                           "blocks.1-2-3=nf4", "blocks.99999999999=nf4", "blocks.x=nf4"}) {
+    EXPECT_NE(message(text).find("expected layers as blocks.FIRST-LAST"), std::string::npos)
+        << text;
+  }
+}
+
 TEST(WeightPlanTest, ErrorsNameWhatWasFound) {
   EXPECT_NE(parse_weight_plan("attention=row_major").error().message.find("found 'attention'"),
             std::string::npos);
