@@ -89,7 +89,7 @@ constexpr float kTolerance = 2e-4f;
 
 TEST_P(OddModelsTest, CpuAgreesInEveryLayoutAndChunking) {
   for (const char* layout : {"", "row_major", "row_major@128B", "interleave(16,64,1)", "col_major",
-                             "interleave(8,12,4)", "tile(5,7)", "morton(8),ffn.value=morton(32)"}) {
+                             "interleave(8,12,4)", "tile(5,7)", "att=morton(8),ffn=morton(32)"}) {
     for (const uint32_t chunk : {1u, 2u, 4u, 7u, 16u, 21u}) {
       const auto logits = logits_of(
           {.model_path = path_, .backend = "cpu", .num_threads = 2, .layout = layout}, chunk);
