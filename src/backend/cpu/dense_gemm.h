@@ -48,7 +48,8 @@ struct GemmOps {
 
 // f32 products of the chosen target.
 const GemmOps& gemm_ops_f32() noexcept;
-// bf16 products (VDPBF16PS), or nullptr where this binary has none; the CPU must have them.
+// bf16 products (VDPBF16PS), or nullptr where this binary has none or they are no faster than f32
+// on this CPU; the CPU must have them.
 const GemmOps* gemm_ops_bf16() noexcept;
 
 // Rows [rows.begin, rows.end) of one job, all tokens, and its epilogue. rows.begin is a multiple of
