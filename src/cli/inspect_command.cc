@@ -2,12 +2,14 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/hash.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "engine/impl.h"
+#include "model/quant_error.h"
 
 namespace skein::cli {
 namespace {
@@ -15,6 +17,7 @@ namespace {
 struct Flags {
   LoadOptions load;
   bool json = false;
+  bool quant_error = false;
 };
 
 Json info_json(const ModelInfo& info) {
@@ -87,12 +90,50 @@ std::string tensors_text(const Rwkv7& rwkv7) {
   return table.to_text();
 }
 
+Json errors_json(const std::vector<QuantError>& errors) {
+  Json list = Json::array();
+  for (const QuantError& error : errors) {
+    Json json;
+    json["name"] = error.label;
+    json["type"] = to_string(error.dtype);
+    json["relative_l2_error"] = error.relative_l2;
+    json["max_error"] = error.max_error;
+    json["bits_per_weight"] = error.bits_per_weight;
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+std::string errors_text(const std::vector<QuantError>& errors) {
+  if (errors.empty()) return "\nnothing is quantized: expected --quant, so there are no errors\n";
+  Table table({{"tensor"},
+               {"type"},
+               {"relative L2 error", Align::kRight},
+               {"max error", Align::kRight},
+               {"bits per weight", Align::kRight}});
+  for (const QuantError& error : errors) {
+    table.add_row({error.label, std::string(to_string(error.dtype)),
+                   fmt::format("{:.5f}", error.relative_l2), fmt::format("{:.5f}", error.max_error),
+                   fmt::format("{:.3f}", error.bits_per_weight)});
+  }
+  return "\n" + table.to_text();
+}
+
 Status run(const Flags& flags) {
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(flags.load));
   const Rwkv7& rwkv7 = *model->impl().rwkv7;
-  if (!flags.json) return write_stdout(info_text(model->info()) + tensors_text(rwkv7));
+  std::vector<QuantError> errors;
+  if (flags.quant_error) {
+    SKEIN_ASSIGN_OR_RETURN(
+        errors, measure_quant_error(rwkv7, model->info().path, rwkv7.backend().num_threads()));
+  }
+  if (!flags.json) {
+    return write_stdout(info_text(model->info()) + tensors_text(rwkv7) +
+                        (flags.quant_error ? errors_text(errors) : ""));
+  }
   Json json = info_json(model->info());
   json["tensors"] = tensors_json(rwkv7);
+  if (flags.quant_error) json["quant_errors"] = errors_json(errors);
   return write_json(json);
 }
 
@@ -102,10 +143,13 @@ void add_inspect_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App& command = *app.add_subcommand("inspect", "Show what a model is made of");
   add_json_option(command, flags->json);
+  command.add_flag("--quant-error", flags->quant_error,
+                   "Also how far quantized matrices are from the file's");
   add_model_options(command, flags->load);
   add_examples(command,
                "  skein inspect\n"
                "  skein inspect -m model.safetensors --layout row_major\n"
+               "  skein inspect --backend reference --quant nf4 --quant-error\n"
                "  skein inspect --json | jq '.tensors[] | select(.group == \"ffn.value\")'");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
