@@ -154,7 +154,8 @@ void add_model_options(CLI::App& command, LoadOptions& options) {
       ->group("Model");
   command
       .add_option("--quant", options.quant,
-                  "Quantize: int8, nf4, sf4, or ffn=nf4,att=int8, or blocks.0-5=nf4 (nothing)")
+                  "Quantize: int8, nf4, sf4, or ffn=nf4,att=int8, or blocks.0-5=nf4; "
+                  "needs\n--backend reference so far (nothing)")
       ->type_name("QUANT")
       ->group("Model");
 }
