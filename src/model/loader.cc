@@ -99,7 +99,10 @@ class WeightLoader {
     SKEIN_RETURN_IF_ERROR(resolve());
     SKEIN_RETURN_IF_ERROR(place());
     SKEIN_ASSIGN_OR_RETURN(pool_, ThreadPool::create(options_.num_threads));
-    for (Item& item : items_) SKEIN_RETURN_IF_ERROR(pack_item(item));
+    for (size_t i = 0; i < items_.size(); ++i) {
+      if (i + 1 < items_.size()) read_ahead(items_[i + 1]);
+      SKEIN_RETURN_IF_ERROR(pack_item(items_[i]));
+    }
     summarize();
     return {};
   }
@@ -211,6 +214,14 @@ class WeightLoader {
     }
     SKEIN_ASSIGN_OR_RETURN(arena_, backend_.allocate(arena_bytes));
     return {};
+  }
+
+  // The disk fetches the next tensor while this one is packed.
+  void read_ahead(const Item& item) {
+    if (item.spec->group == WeightGroup::kEmbedding) return;
+    for (const TensorInfo* part : item.parts) {
+      file_->file().will_need(part->offset_bytes, part->data.size());
+    }
   }
 
   Status pack_item(Item& item) {
