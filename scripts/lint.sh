@@ -37,7 +37,7 @@ changed_sources() {
     done
   done | sort -u
 }
-known() { grep -Fxf <(sed -n 's/^ *"file": "\(.*\)".*/\1/p' build/dev/compile_commands.json | sed "s|^$root/||" | sort -u) || true; }
+known() { grep -Fxf <(sed -n 's/^ *"file": "\(.*\.cc\)".*/\1/p' build/dev/compile_commands.json | sed "s|^$root/||" | sort -u) || true; }
 
 if [[ $scope == all ]]; then
   mapfile -t sources < <(scripts/cpp_files.sh src tests | known)

@@ -297,6 +297,7 @@ std::string to_svg(const ScatterPlot& plot) {
            fmt::format("transform=\"rotate(-90 {:.1f} {:.1f})\"", kMargin, middle));
   // Labels keep clear of every point, not only of those before them.
   std::vector<Box> taken;
+  taken.reserve(2 * points.size());
   for (const Point& p : points) taken.push_back({x_axis.px(p.x) - 5, y_axis.px(p.y) - 5, 10, 10});
   for (const Point& p : points) {
     const double x = x_axis.px(p.x), y = y_axis.px(p.y);

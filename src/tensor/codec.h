@@ -123,7 +123,8 @@ constexpr uint8_t encode(Int8Scale scale, float value) noexcept {
   if (range == 0) return 0;
   const float t = (value - min) / range;
   const float clamped = t < 0 ? 0.0f : (t > 1 ? 1.0f : t);
-  return static_cast<uint8_t>(0.5f + 255.0f * clamped);
+  // Half up, as WGSL's pack4x8unorm rounds; the sum is positive, so truncation is floor.
+  return static_cast<uint8_t>(0.5f + 255.0f * clamped);  // NOLINT(bugprone-incorrect-roundings)
 }
 
 constexpr float decode(Int8Scale scale, uint8_t code) noexcept {

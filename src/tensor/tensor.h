@@ -25,11 +25,9 @@ class Tensor {
 
   // Precondition: the span of `mapping`, scales included, lies inside `buffer` from `offset_bytes`
   // on; make_scale_mapping() succeeds.
-  Tensor(std::shared_ptr<Buffer> buffer, uint64_t offset_bytes, DType dtype, AnyMapping mapping)
-      : buffer_(std::move(buffer)),
-        offset_bytes_(offset_bytes),
-        dtype_(dtype),
-        mapping_(std::move(mapping)) {
+  Tensor(std::shared_ptr<Buffer> buffer, uint64_t offset_bytes, DType dtype,
+         const AnyMapping& mapping)
+      : buffer_(std::move(buffer)), offset_bytes_(offset_bytes), dtype_(dtype), mapping_(mapping) {
     if (is_quantized(dtype_)) scales_mapping_ = make_scale_mapping(mapping_, dtype_).value();
     DCHECK(buffer_ != nullptr && offset_bytes_ + span_bytes() <= buffer_->num_bytes());
   }
