@@ -75,7 +75,8 @@ double mean_kl(std::span<const float> a, std::span<const float> b, size_t num_vo
     const auto p = softmax(a.subspan(at, num_vocab)), q = softmax(b.subspan(at, num_vocab));
     for (size_t i = 0; i < num_vocab; ++i) kl += p[i] * std::log(p[i] / q[i]);
   }
-  return kl / static_cast<double>(a.size() / num_vocab);
+  const size_t num_tokens = a.size() / num_vocab;
+  return kl / static_cast<double>(num_tokens);
 }
 
 // The values of a matrix after a round trip through the scalar codec.
