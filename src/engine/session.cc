@@ -33,7 +33,8 @@ Result<const Workspace*> SessionImpl::workspace(uint32_t tokens, uint32_t num_lo
   std::optional<Workspace>& work = tokens == 1 && num_logits <= 1 ? decode_work : prefill_work;
   if (!work || work->max_tokens < tokens || work->max_logits < num_logits) {
     work.reset();  // before the larger one is made: a peak of one, not two
-    SKEIN_ASSIGN_OR_RETURN(work, rwkv7().make_workspace(tokens, num_logits));
+    SKEIN_ASSIGN_OR_RETURN(work,
+                           rwkv7().make_workspace(tokens, num_logits, rwkv7().plan().activations));
   }
   return &*work;
 }

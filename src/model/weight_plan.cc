@@ -155,6 +155,8 @@ std::string WeightPlan::text() const {
                                  layout(WeightGroup::kFfnKey), layout(WeightGroup::kFfnValue),
                                  layout(WeightGroup::kHead));
   if (!quant.empty()) text += fmt::format(" quant={}", quant_text());
+  if (activations == ActivationLayout::kSeparate) text += " activations=separate";
+  if (placement == Placement::kFile) text += " placement=file";
   return text;
 }
 

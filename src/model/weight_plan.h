@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/rwkv7.h"
 #include "base/result.h"
 #include "layout/layout.h"
 #include "model/weight_list.h"
@@ -27,12 +28,26 @@ struct QuantRule {
   friend bool operator==(const QuantRule&, const QuantRule&) = default;
 };
 
+// Where the weights lie (the seed's idea 6).
+enum class Placement : uint8_t {
+  // One arena of the weights that every token reads, in the order of use, on huge pages where the
+  // system has them; the next matrix is asked for while one ends. Embedding rows stay in the file.
+  kHot,
+  // Each weight in an allocation of its own, in the file's order, on small pages; nothing is asked
+  // for ahead; the embedding is copied to memory beside them. What kHot is measured against.
+  kFile,
+};
+
 struct WeightPlan {
   // Unset: default_layout() of the group and its dtype.
   std::optional<Layout> attention, ffn_key, ffn_value, low_rank, head;
 
   // In order; the last one that covers a matrix counts.
   std::vector<QuantRule> quant;
+
+  // How the six mixed inputs lie (idea 4).
+  ActivationLayout activations = ActivationLayout::kPacked;
+  Placement placement = Placement::kHot;
 
   // Of a matrix group; vectors and the embedding are row_major in every plan.
   Layout layout_of(WeightGroup group, DType dtype = DType::kF16) const noexcept;
@@ -42,8 +57,8 @@ struct WeightPlan {
   std::optional<DType> dtype_of(WeightGroup group, std::optional<uint32_t> layer) const noexcept;
 
   // "att=interleave(16,64,1) low_rank=... ffn.key=... ffn.value=... head=...", and where there are
-  // rules " quant=" with quant_text(). Layouts are those of the groups' dtypes without the rules
-  // for single layers.
+  // rules " quant=" with quant_text(); " activations=separate" and " placement=file" where they are
+  // not the default. Layouts are those of the groups' dtypes without the rules for single layers.
   std::string text() const;
 
   // The rules as parse_quant() reads them: "att=int8,blocks.0-5=nf4"; empty without rules.

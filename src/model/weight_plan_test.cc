@@ -38,6 +38,19 @@ TEST(WeightPlanTest, TheTextOfAPlanParsesToThePlan) {
   EXPECT_EQ(parse_weight_plan(text).value(), plan);
 }
 
+TEST(WeightPlanTest, TheTextNamesActivationsAndPlacementThatAreNoDefault) {
+  WeightPlan plan;
+  const std::string text = plan.text();
+  plan.activations = ActivationLayout::kSeparate;
+  EXPECT_EQ(plan.text(), text + " activations=separate");
+  EXPECT_NE(plan, WeightPlan{});
+  plan.placement = Placement::kFile;
+  EXPECT_EQ(plan.text(), text + " activations=separate placement=file");
+  plan.activations = ActivationLayout::kPacked;
+  EXPECT_EQ(plan.text(), text + " placement=file");
+  EXPECT_NE(plan, WeightPlan{});
+}
+
 TEST(QuantTest, ALoneTypeIsForAttentionFfnAndHead) {
   const WeightPlan plan = parse_quant("int8").value();
   for (WeightGroup group : {WeightGroup::kAttention, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
