@@ -127,6 +127,32 @@ Status AtomicFile::write(std::span<const std::byte> bytes) {
   return {};
 }
 
+Status AtomicFile::reserve(uint64_t num_bytes) {
+  if (temporary_path_.empty() || num_bytes == 0) return {};
+  const auto length = static_cast<off_t>(num_bytes);
+  while (::fallocate(fd_, FALLOC_FL_KEEP_SIZE, 0, length) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
+      return error("{}: cannot write {} bytes: {}", path_, num_bytes, reason(errno));
+    }
+    break;
+  }
+  return {};
+}
+
+Status AtomicFile::overwrite(uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  CHECK(fd_ >= 0);
+  while (!bytes.empty()) {
+    const ssize_t written =
+        ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return error("{}: cannot write: {}", path_, reason(errno));
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset_bytes += static_cast<uint64_t>(written);
+  }
+  return {};
+}
+
 Status AtomicFile::commit() {
   CHECK(fd_ >= 0);
   const bool direct = temporary_path_.empty();

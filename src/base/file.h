@@ -33,8 +33,16 @@ class AtomicFile {
   // Errors: the folder does not exist or cannot be written, or the path is a folder.
   static Result<AtomicFile> open(const std::string& path);
 
+  // Asks for room for `num_bytes` at once, so that a full disk is an error now and not after long
+  // work. Where the file system cannot say, write() finds out. The length does not change.
+  Status reserve(uint64_t num_bytes);
+
   // Appends all of `bytes`, unbuffered. After an error only destruction makes sense.
   Status write(std::span<const std::byte> bytes);
+
+  // Replaces the bytes from `offset_bytes` on; what was appended so far reaches beyond them. Errors
+  // too: a target that cannot go back, such as a fifo.
+  Status overwrite(uint64_t offset_bytes, std::span<const std::byte> bytes);
 
   // fsync, rename, fsync of the folder. Nothing may be written afterwards.
   Status commit();

@@ -178,6 +178,36 @@ TEST_F(FileTest, AFailedWriteLeavesTheOldFile) {
   EXPECT_EQ(count_files(), 1u);
 }
 
+TEST_F(FileTest, OverwritesWhatWasWritten) {
+  auto file = AtomicFile::open(path("a"));
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(file->write(bytes_of("0000 middle")));
+  ASSERT_TRUE(file->overwrite(0, bytes_of("head")));
+  ASSERT_TRUE(file->write(bytes_of(" end")));
+  ASSERT_TRUE(file->overwrite(12, bytes_of("END")));
+  ASSERT_TRUE(file->commit());
+  EXPECT_EQ(read("a"), "head middle END");
+}
+
+TEST_F(FileTest, ReservedRoomIsNoContent) {
+  auto file = AtomicFile::open(path("a"));
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(file->reserve(100'000));
+  ASSERT_TRUE(file->write(bytes_of("short")));
+  ASSERT_TRUE(file->commit());
+  EXPECT_EQ(read("a"), "short");
+}
+
+TEST_F(FileTest, RoomThatIsNotThereIsAnError) {
+  auto file = AtomicFile::open(path("a"));
+  ASSERT_TRUE(file);
+  const Status status = file->reserve(uint64_t{1} << 60);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, AllOf(StartsWith(path("a") + ": "), HasSubstr("write")));
+  auto device = AtomicFile::open("/dev/null");
+  EXPECT_TRUE(device && device->reserve(uint64_t{1} << 60));
+}
+
 TEST_F(FileTest, ReadsText) {
   const std::string content(200'000, 'x');
   write("a", content);

@@ -57,6 +57,7 @@ Status check_declarations(std::span<const TensorDeclaration> tensors, const std:
       return error("{}: tensor {}: expected the name once, found it twice", path,
                    quote_name(tensor.name));
     }
+    CHECK(is_alignment(tensor.alignment_bytes));
     if (tensor.shape.size() > Safetensors::kMaxRank) {
       return error("{}: tensor {}: expected a shape of at most {} numbers, found {}", path,
                    quote_name(tensor.name), Safetensors::kMaxRank, tensor.shape.size());
@@ -65,72 +66,68 @@ Status check_declarations(std::span<const TensorDeclaration> tensors, const std:
   return {};
 }
 
-// Collects the members of the header object.
-class HeaderText {
- public:
-  void add_tensor(std::string_view json_name, FileDType dtype, std::span<const uint64_t> shape,
-                  uint64_t begin_bytes, uint64_t end_bytes) {
-    add(fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json_name,
-                    file_dtype_name(dtype), fmt::join(shape, ","), begin_bytes, end_bytes));
-  }
+// `, "name": {...}`
+std::string tensor_member(std::string_view json_name, FileDType dtype,
+                          std::span<const uint64_t> shape, uint64_t begin_bytes,
+                          uint64_t end_bytes) {
+  return fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json_name,
+                     file_dtype_name(dtype), fmt::join(shape, ","), begin_bytes, end_bytes);
+}
 
-  Status add_metadata(const std::map<std::string, std::string>& metadata, const std::string& path) {
-    if (metadata.empty()) return {};
-    std::string members;
-    for (const auto& [name, value] : metadata) {
-      SKEIN_ASSIGN_OR_RETURN(const std::string json_name, json_string(name, path));
-      SKEIN_ASSIGN_OR_RETURN(const std::string json_value, json_string(value, path));
-      members += fmt::format("{}{}:{}", members.empty() ? "" : ",", json_name, json_value);
-    }
-    add(fmt::format(R"("{}":{{{}}})", kMetadataKey, members));
-    return {};
-  }
+std::string padding_member(size_t index, uint64_t begin_bytes, uint64_t end_bytes) {
+  const auto name = fmt::format(R"("{}{}")", Safetensors::kPaddingPrefix, index);
+  return tensor_member(name, FileDType::kU8, std::array{end_bytes - begin_bytes}, begin_bytes,
+                       end_bytes);
+}
 
-  // Length, object, and spaces until the data starts at a multiple of alignment_bytes.
-  std::string finish(uint64_t alignment_bytes) && {
-    text_ += '}';
-    const uint64_t total_bytes = round_up(kLengthBytes + text_.size(), alignment_bytes);
-    text_.resize(total_bytes - kLengthBytes, ' ');
-    std::string prefix;
-    for (uint64_t i = 0; i < kLengthBytes; ++i) {
-      prefix += static_cast<char>((text_.size() >> (8 * i)) & 0xffu);
-    }
-    return prefix + text_;
+// `, "__metadata__": {...}`, or nothing without metadata.
+Result<std::string> metadata_member(const std::map<std::string, std::string>& metadata,
+                                    const std::string& path) {
+  if (metadata.empty()) return std::string();
+  std::string members;
+  for (const auto& [name, value] : metadata) {
+    SKEIN_ASSIGN_OR_RETURN(const std::string json_name, json_string(name, path));
+    SKEIN_ASSIGN_OR_RETURN(const std::string json_value, json_string(value, path));
+    members += fmt::format("{}{}:{}", members.empty() ? "" : ",", json_name, json_value);
   }
+  return fmt::format(R"(,"{}":{{{}}})", kMetadataKey, members);
+}
 
- private:
-  void add(std::string_view member) {
-    if (text_.size() > 1) text_ += ',';
-    text_ += member;
+// Length, object, and spaces until the data starts at a multiple of alignment_bytes. Every member
+// has a comma in front, of which the first one's is dropped.
+std::string header_text(std::string_view metadata, std::string_view tensors,
+                        uint64_t alignment_bytes) {
+  std::string members = fmt::format("{}{}", metadata, tensors);
+  if (!members.empty()) members.erase(0, 1);
+  std::string text = fmt::format("{{{}}}", members);
+  text.resize(round_up(kLengthBytes + text.size(), alignment_bytes) - kLengthBytes, ' ');
+  std::string prefix;
+  for (uint64_t i = 0; i < kLengthBytes; ++i) {
+    prefix += static_cast<char>((text.size() >> (8 * i)) & 0xffu);
   }
-
-  std::string text_ = "{";
-};
+  return prefix + text;
+}
 
 }  // namespace
 
-SafetensorsWriter::SafetensorsWriter(AtomicFile file, std::vector<Section> sections)
-    : file_(std::move(file)), sections_(std::move(sections)) {}
+SafetensorsWriter::SafetensorsWriter(AtomicFile file, Frame frame)
+    : file_(std::move(file)), frame_(std::move(frame)) {}
 
-Result<SafetensorsWriter> SafetensorsWriter::create(
+Result<SafetensorsWriter::Frame> SafetensorsWriter::lay_out(
     const std::string& path, std::span<const TensorDeclaration> tensors,
-    const std::map<std::string, std::string>& metadata, const SafetensorsOptions& options) {
-  CHECK(is_alignment(options.tensor_alignment_bytes));
-  CHECK(is_alignment(options.data_alignment_bytes));
-  SKEIN_RETURN_IF_ERROR(check_declarations(tensors, path));
-  HeaderText header;
-  SKEIN_RETURN_IF_ERROR(header.add_metadata(metadata, path));
-  std::vector<Section> sections;
+    const SafetensorsOptions& options) {
+  Frame frame;
+  frame.alignment_bytes = std::max(options.data_alignment_bytes, options.tensor_alignment_bytes);
   uint64_t end_bytes = 0;
   for (const TensorDeclaration& tensor : tensors) {
     SKEIN_ASSIGN_OR_RETURN(const std::string json_name, json_string(tensor.name, path));
-    // The data start is a multiple of the tensor alignment too, so offsets in the data are as
-    // aligned as in the file.
-    const uint64_t begin_bytes = round_up(end_bytes, options.tensor_alignment_bytes);
-    const uint64_t padding_bytes = begin_bytes - end_bytes;
-    if (padding_bytes != 0) {
-      const auto name = fmt::format(R"("{}{}")", Safetensors::kPaddingPrefix, sections.size());
-      header.add_tensor(name, FileDType::kU8, std::array{padding_bytes}, end_bytes, begin_bytes);
+    // The data start is a multiple of every alignment, so offsets in the data are as aligned as in
+    // the file.
+    const uint64_t alignment = std::max(options.tensor_alignment_bytes, tensor.alignment_bytes);
+    frame.alignment_bytes = std::max(frame.alignment_bytes, alignment);
+    const uint64_t begin_bytes = round_up(end_bytes, alignment);
+    if (begin_bytes != end_bytes) {
+      frame.tensor_members += padding_member(frame.sections.size(), end_bytes, begin_bytes);
     }
     const auto data_bytes = tensor_bytes(tensor.dtype, tensor.shape);
     if (!data_bytes || begin_bytes > kMaxDataBytes || *data_bytes > kMaxDataBytes - begin_bytes) {
@@ -138,41 +135,72 @@ Result<SafetensorsWriter> SafetensorsWriter::create(
                    quote_name(tensor.name), file_dtype_name(tensor.dtype),
                    fmt::join(tensor.shape, ", "));
     }
+    frame.sections.push_back({tensor.name, begin_bytes - end_bytes, *data_bytes});
     end_bytes = begin_bytes + *data_bytes;
-    header.add_tensor(json_name, tensor.dtype, tensor.shape, begin_bytes, end_bytes);
-    sections.push_back({tensor.name, padding_bytes, *data_bytes});
+    frame.tensor_members +=
+        tensor_member(json_name, tensor.dtype, tensor.shape, begin_bytes, end_bytes);
   }
-  const std::string text = std::move(header).finish(
-      std::max(options.data_alignment_bytes, options.tensor_alignment_bytes));
+  if (options.tail_bytes != 0) {
+    const uint64_t begin_bytes = std::exchange(end_bytes, end_bytes + options.tail_bytes);
+    frame.tensor_members += padding_member(frame.sections.size(), begin_bytes, end_bytes);
+    frame.sections.push_back({"", options.tail_bytes, 0});
+  }
+  frame.data_bytes = end_bytes;
+  return frame;
+}
+
+Result<SafetensorsWriter> SafetensorsWriter::create(
+    const std::string& path, std::span<const TensorDeclaration> tensors,
+    const std::map<std::string, std::string>& metadata, const SafetensorsOptions& options) {
+  CHECK(is_alignment(options.tensor_alignment_bytes));
+  CHECK(is_alignment(options.data_alignment_bytes));
+  CHECK(options.tail_bytes <= kMaxDataBytes);
+  SKEIN_RETURN_IF_ERROR(check_declarations(tensors, path));
+  SKEIN_ASSIGN_OR_RETURN(const std::string member, metadata_member(metadata, path));
+  SKEIN_ASSIGN_OR_RETURN(Frame frame, lay_out(path, tensors, options));
+  const std::string text = header_text(member, frame.tensor_members, frame.alignment_bytes);
   if (text.size() - kLengthBytes > Safetensors::kMaxHeaderBytes) {
     return header_too_long(path, text.size() - kLengthBytes);
   }
+  frame.header_bytes = text.size();
 
   SKEIN_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::open(path));
+  SKEIN_RETURN_IF_ERROR(file.reserve(text.size() + frame.data_bytes));
   SKEIN_RETURN_IF_ERROR(file.write(std::as_bytes(std::span(text))));
-  SafetensorsWriter writer(std::move(file), std::move(sections));
-  if (!writer.sections_.empty()) SKEIN_RETURN_IF_ERROR(writer.begin_section());
+  SafetensorsWriter writer(std::move(file), std::move(frame));
+  if (!writer.frame_.sections.empty()) SKEIN_RETURN_IF_ERROR(writer.begin_section());
   return writer;
 }
 
+Status SafetensorsWriter::replace_metadata(const std::map<std::string, std::string>& metadata) {
+  SKEIN_ASSIGN_OR_RETURN(const std::string member, metadata_member(metadata, file_.path()));
+  const std::string text = header_text(member, frame_.tensor_members, frame_.alignment_bytes);
+  CHECK(text.size() == frame_.header_bytes);
+  return file_.overwrite(0, std::as_bytes(std::span(text)));
+}
+
 Status SafetensorsWriter::begin_section() {
-  static constexpr std::array<std::byte, 4096> kZeros{};
-  const Section& section = sections_[current_];
+  const Section& section = frame_.sections[current_];
   remaining_bytes_ = section.data_bytes;
-  for (uint64_t left = section.padding_bytes; left != 0;) {
-    const uint64_t length = std::min<uint64_t>(left, kZeros.size());
+  return write_zeros(section.padding_bytes);
+}
+
+Status SafetensorsWriter::write_zeros(uint64_t num_bytes) {
+  static constexpr std::array<std::byte, 4096> kZeros{};
+  while (num_bytes != 0) {
+    const uint64_t length = std::min<uint64_t>(num_bytes, kZeros.size());
     SKEIN_RETURN_IF_ERROR(file_.write(std::span(kZeros).first(length)));
-    left -= length;
+    num_bytes -= length;
   }
   return {};
 }
 
 Status SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
-  CHECK(current_ < sections_.size());
-  while (sections_[current_].name != name) {
+  CHECK(current_ < frame_.sections.size());
+  while (frame_.sections[current_].name != name) {
     CHECK(remaining_bytes_ == 0);
     ++current_;
-    CHECK(current_ < sections_.size());
+    CHECK(current_ < frame_.sections.size());
     SKEIN_RETURN_IF_ERROR(begin_section());
   }
   CHECK(bytes.size() <= remaining_bytes_);
@@ -181,7 +209,7 @@ Status SafetensorsWriter::write(std::string_view name, std::span<const std::byte
 }
 
 Status SafetensorsWriter::commit() {
-  while (remaining_bytes_ == 0 && current_ + 1 < sections_.size()) {
+  while (remaining_bytes_ == 0 && current_ + 1 < frame_.sections.size()) {
     ++current_;
     SKEIN_RETURN_IF_ERROR(begin_section());
   }

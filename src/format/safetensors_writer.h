@@ -5,9 +5,9 @@
 // tensors (they lie in declaration order).
 //
 // Alignment is made legal in two ways, since the format forbids holes: the header is padded with
-// spaces until the data starts at a multiple of data_alignment_bytes, and the gap before a tensor
-// is itself a tensor of zero bytes, named Safetensors::kPaddingPrefix plus a number. Our reader
-// leaves those out; other readers list them.
+// spaces until the data starts at a multiple of data_alignment_bytes, and the gap before a tensor,
+// as the tail, is itself a tensor of zero bytes, named Safetensors::kPaddingPrefix plus a number.
+// Our reader leaves those out; other readers list them.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +28,8 @@ struct TensorDeclaration {
   std::string name;
   FileDType dtype = FileDType::kU8;
   std::vector<uint64_t> shape;  // slowest axis first
+  // A power of two as below, for this tensor; the options' where that is larger.
+  uint64_t alignment_bytes = 1;
 };
 
 struct SafetensorsOptions {
@@ -35,6 +37,8 @@ struct SafetensorsOptions {
   // of both.
   uint64_t data_alignment_bytes = 8;
   uint64_t tensor_alignment_bytes = 1;
+  // Zeros behind the last tensor, for readers that look ahead of what they use.
+  uint64_t tail_bytes = 0;
 };
 
 class SafetensorsWriter {
@@ -52,6 +56,11 @@ class SafetensorsWriter {
   // skipped. Anything else is a CHECK.
   Status write(std::string_view name, std::span<const std::byte> bytes);
 
+  // Puts other metadata into the header: checksums, say, which are known once the data is written.
+  // They must take as many bytes in the header as those of create() (a CHECK). Errors: the target
+  // cannot go back, such as a fifo; text that is no UTF-8.
+  Status replace_metadata(const std::map<std::string, std::string>& metadata);
+
   // All tensors are complete (a CHECK): the file takes its place. Without it the destructor leaves
   // no trace.
   Status commit();
@@ -63,13 +72,26 @@ class SafetensorsWriter {
     uint64_t data_bytes = 0;
   };
 
-  SafetensorsWriter(AtomicFile file, std::vector<Section> sections);
+  // Where everything lies: what of the file is the same for all metadata.
+  struct Frame {
+    std::vector<Section> sections;  // the last one has no name where there is a tail
+    std::string tensor_members;     // of the header
+    uint64_t alignment_bytes = 1;   // of the data's start
+    uint64_t data_bytes = 0;
+    uint64_t header_bytes = 0;  // with the length in front
+  };
+
+  SafetensorsWriter(AtomicFile file, Frame frame);
+  static Result<Frame> lay_out(const std::string& path, std::span<const TensorDeclaration> tensors,
+                               const SafetensorsOptions& options);
   Status begin_section();
+  Status write_zeros(uint64_t num_bytes);
 
   AtomicFile file_;
-  std::vector<Section> sections_;
-  size_t current_ = 0;            // of sections_
-  uint64_t remaining_bytes_ = 0;  // of the current section's data
+  Frame frame_;
+  std::vector<Section> sections_;  // the last one has no name where there is a tail
+  size_t current_ = 0;             // of sections_
+  uint64_t remaining_bytes_ = 0;   // of the current section's data
 };
 
 }  // namespace skein

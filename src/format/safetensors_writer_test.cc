@@ -115,6 +115,51 @@ TEST_F(SafetensorsWriterTest, PaddingIsZeroAndTheFileEndsWithTheData) {
   for (uint64_t i = begin + 1; i < end; ++i) EXPECT_EQ(file->file().bytes()[i], std::byte{0}) << i;
 }
 
+TEST_F(SafetensorsWriterTest, ATensorMayHaveAnAlignmentOfItsOwnAndTheFileATail) {
+  const std::vector<TensorDeclaration> tensors = {
+      {"a", FileDType::kU8, {1}}, {"b", FileDType::kU8, {2}, 16384}, {"c", FileDType::kU8, {1}}};
+  auto writer = SafetensorsWriter::create(path(), tensors, {}, {4096, 256, 300});
+  ASSERT_TRUE(writer);
+  const auto data = std::as_bytes(std::span("xyzw", 4));
+  ASSERT_TRUE(writer->write("a", data.first(1)));
+  ASSERT_TRUE(writer->write("b", data.subspan(1, 2)));
+  ASSERT_TRUE(writer->write("c", data.last(1)));
+  ASSERT_TRUE(writer->commit());
+  const auto file = Safetensors::open(path());
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_EQ(file->tensors().size(), 3u);
+  EXPECT_EQ(file->find("a")->offset_bytes % 16384, 0u);
+  EXPECT_EQ(file->find("b")->offset_bytes, file->find("a")->offset_bytes + 16384);
+  EXPECT_EQ(file->find("c")->offset_bytes, file->find("b")->offset_bytes + 256);
+  const auto bytes = file->file().bytes();
+  ASSERT_EQ(bytes.size(), file->find("c")->offset_bytes + 1 + 300);
+  EXPECT_TRUE(std::ranges::all_of(bytes.last(300), [](std::byte b) { return b == std::byte{0}; }));
+}
+
+TEST_F(SafetensorsWriterTest, MetadataMayBeReplacedByOtherOfTheSameLength) {
+  const std::vector<TensorDeclaration> tensors = {{"a", FileDType::kU8, {4}}};
+  const auto data = std::as_bytes(std::span("xyzw", 4));
+  auto writer = SafetensorsWriter::create(path(), tensors, {{"sum", "0000"}, {"z", "\""}});
+  ASSERT_TRUE(writer);
+  EXPECT_DEATH((void)writer->replace_metadata({{"sum", "00000000000"}}), "check failed");
+  ASSERT_TRUE(writer->write("a", data));
+  ASSERT_TRUE(writer->replace_metadata({{"sum", "abcd"}, {"z", "\\"}}));
+  EXPECT_FALSE(writer->replace_metadata({{"sum", "\xff"}}));
+  ASSERT_TRUE(writer->commit());
+  const auto file = Safetensors::open(path());
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_THAT(file->metadata(), ElementsAre(Pair("sum", "abcd"), Pair("z", "\\")));
+  EXPECT_TRUE(std::ranges::equal(file->find("a")->data, data));
+}
+
+TEST_F(SafetensorsWriterTest, RoomThatTheDiskDoesNotHaveIsFoundAtOnce) {
+  const std::vector<TensorDeclaration> huge = {{"a", FileDType::kU8, {uint64_t{1} << 60}}};
+  const auto writer = SafetensorsWriter::create(path(), huge);
+  ASSERT_FALSE(writer);
+  EXPECT_THAT(writer.error().message, HasSubstr("cannot write"));
+  EXPECT_TRUE(folder_is_empty());
+}
+
 TEST_F(SafetensorsWriterTest, TakesDataInPiecesAndSkipsEmptyTensors) {
   auto writer = SafetensorsWriter::create(path(), kTensors, {}, {});
   ASSERT_TRUE(writer);
