@@ -1,9 +1,10 @@
 // Rwkv7::load: from a checked file to packed weights, one tensor at a time.
 //
-// The packed weights lie in one arena in the order of use (the seed's idea 6: hot data side by
-// side), each at a multiple of kTensorAlignBytes. The embedding, of which a token reads one row,
-// stays in the mapped file. Pages of the file are given back as soon as their tensor is packed, so
-// that the peak is the packed model plus one tensor.
+// Placement::kHot: the packed weights lie in one arena in the order of use (the seed's idea 6: hot
+// data side by side), each at a multiple of kTensorAlignBytes; the embedding, of which a token
+// reads one row, stays in the mapped file. Placement::kFile: each weight, the embedding too, in a
+// buffer of its own. Pages of the file are given back as soon as their tensor is packed, so that
+// the peak is the packed model plus one tensor.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -96,12 +97,13 @@ class WeightLoader {
     SKEIN_ASSIGN_OR_RETURN(model_.dims_, infer_dimensions(*file_, path_));
     specs_ = list_weights(model_.dims_, model_.weights_);
     SKEIN_RETURN_IF_ERROR(check_plan());
+    SKEIN_RETURN_IF_ERROR(check_neurons());
     SKEIN_RETURN_IF_ERROR(resolve());
     SKEIN_RETURN_IF_ERROR(place());
     SKEIN_ASSIGN_OR_RETURN(pool_, ThreadPool::create(options_.num_threads));
-    for (size_t i = 0; i < items_.size(); ++i) {
-      if (i + 1 < items_.size()) read_ahead(items_[i + 1]);
-      SKEIN_RETURN_IF_ERROR(pack_item(items_[i]));
+    for (size_t i = 0; i < order_.size(); ++i) {
+      if (i + 1 < order_.size()) read_ahead(*order_[i + 1]);
+      SKEIN_RETURN_IF_ERROR(pack_item(*order_[i]));
     }
     summarize();
     return {};
@@ -117,7 +119,9 @@ class WeightLoader {
     Layout layout;
     DType dtype;
     AnyMapping mapping;
-    uint64_t offset_bytes = 0;  // in the arena
+    // Where it goes; no buffer: it stays in the file.
+    std::shared_ptr<Buffer> buffer;
+    uint64_t offset_bytes = 0;
   };
 
   // The layer of "blocks.3.att.key.weight"; nothing for what lies outside of layers.
@@ -140,13 +144,27 @@ class WeightLoader {
     return {};
   }
 
+  Status check_neurons() {
+    model_.has_neuron_order_ = options_.neurons != nullptr;
+    if (options_.neurons == nullptr) return {};
+    const Status status =
+        check_neuron_order(*options_.neurons, model_.dims_.num_layers, model_.dims_.num_hidden);
+    if (!status) return error("{}: {}", path_, status.error().message);
+    return {};
+  }
+
   // Finds and checks every tensor before the first byte is packed.
   Status resolve() {
     for (const WeightSpec& spec : specs_) {
-      Item item{&spec,       {},
-                DType::kF16, spec.stored_transposed ? Layout::col_major() : Layout::row_major(),
-                {},          DType::kF32,
-                {},          0};
+      Item item{&spec,
+                {},
+                DType::kF16,
+                spec.stored_transposed ? Layout::col_major() : Layout::row_major(),
+                {},
+                DType::kF32,
+                {},
+                nullptr,
+                0};
       for (const std::string& name : spec.names) {
         SKEIN_ASSIGN_OR_RETURN(const TensorInfo* part, find_part(spec, name));
         item.parts.push_back(part);
@@ -203,22 +221,44 @@ class WeightLoader {
     return part;
   }
 
-  // One arena for all but the embedding, in the order of use.
+  // Gives every item its place, and the items the order in which they are packed.
   Status place() {
+    for (Item& item : items_) order_.push_back(&item);
+    return model_.plan_.placement == Placement::kHot ? place_in_arena() : place_apart();
+  }
+
+  // One arena for all but the embedding, in the order of use.
+  Status place_in_arena() {
     uint64_t arena_bytes = 0;
-    for (Item& item : items_) {
-      if (item.spec->group == WeightGroup::kEmbedding) continue;
-      item.offset_bytes = arena_bytes;
-      arena_bytes = round_up(arena_bytes + Tensor::span_bytes_of(item.mapping, item.dtype),
+    for (Item* item : order_) {
+      if (item->spec->group == WeightGroup::kEmbedding) continue;
+      item->offset_bytes = arena_bytes;
+      arena_bytes = round_up(arena_bytes + Tensor::span_bytes_of(item->mapping, item->dtype),
                              kTensorAlignBytes);
     }
-    SKEIN_ASSIGN_OR_RETURN(arena_, backend_.allocate(arena_bytes));
+    SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> arena, backend_.allocate(arena_bytes));
+    for (Item* item : order_) {
+      if (item->spec->group != WeightGroup::kEmbedding) item->buffer = arena;
+    }
+    return {};
+  }
+
+  // A buffer for each, in the order of the file.
+  Status place_apart() {
+    std::sort(order_.begin(), order_.end(), [](const Item* a, const Item* b) {
+      return a->parts.front()->offset_bytes < b->parts.front()->offset_bytes;
+    });
+    for (Item* item : order_) {
+      const uint64_t num_bytes = Tensor::span_bytes_of(item->mapping, item->dtype);
+      SKEIN_ASSIGN_OR_RETURN(item->buffer, backend_.allocate(num_bytes));
+      use_small_pages(*item->buffer);
+    }
     return {};
   }
 
   // The disk fetches the next tensor while this one is packed.
   void read_ahead(const Item& item) {
-    if (item.spec->group == WeightGroup::kEmbedding) return;
+    if (item.buffer == nullptr) return;
     for (const TensorInfo* part : item.parts) {
       file_->file().will_need(part->offset_bytes, part->data.size());
     }
@@ -230,27 +270,26 @@ class WeightLoader {
       options_.on_progress(static_cast<double>(bytes_done) /
                            static_cast<double>(file_->file().bytes().size()));
     }
-    if (item.spec->group == WeightGroup::kEmbedding) {
-      // Not scanned for NaN: that would read rows which nobody asks for.
+    if (item.buffer == nullptr) {
       const std::span<const std::byte> data = item.parts.front()->data;
       auto buffer = borrow_host_buffer(data.data(), data.size(), file_);
       *item.spec->target = Tensor(std::move(buffer), 0, item.dtype, item.mapping);
       return {};
     }
-    // Quantizing refuses them.
-    if (!is_quantized(item.dtype)) {
+    // Quantizing refuses them. Of the embedding a mapped file's rows would all have to be read.
+    if (!is_quantized(item.dtype) && item.spec->group != WeightGroup::kEmbedding) {
       for (const TensorInfo* part : item.parts) warn_of_non_finite(*part);
     }
-    if (std::byte* arena = arena_->host_data(); arena != nullptr) {
-      SKEIN_RETURN_IF_ERROR(pack_parts(item, arena + item.offset_bytes));
+    if (std::byte* data = item.buffer->host_data(); data != nullptr) {
+      SKEIN_RETURN_IF_ERROR(pack_parts(item, data + item.offset_bytes));
     } else {
       std::vector<std::byte> staging(Tensor::span_bytes_of(item.mapping, item.dtype));
       SKEIN_RETURN_IF_ERROR(pack_parts(item, staging.data()));
-      SKEIN_RETURN_IF_ERROR(backend_.upload(*arena_, item.offset_bytes, staging));
+      SKEIN_RETURN_IF_ERROR(backend_.upload(*item.buffer, item.offset_bytes, staging));
     }
     for (const TensorInfo* part : item.parts)
       file_->file().release(part->offset_bytes, part->data.size());
-    *item.spec->target = Tensor(arena_, item.offset_bytes, item.dtype, item.mapping);
+    *item.spec->target = Tensor(item.buffer, item.offset_bytes, item.dtype, item.mapping);
     return {};
   }
 
@@ -266,10 +305,11 @@ class WeightLoader {
           item.parts.size() == 1 ? Result<AnyMapping>(item.mapping)
                                  : make_mapping(item.layout, extents, element_bits(item.dtype));
       CHECK(source && target);
+      std::vector<std::byte> reordered;
+      const std::span<const std::byte> data = in_order(item, item.parts[i]->data, reordered);
       const uint64_t part_bytes = i * Tensor::span_bytes_of(*target, item.dtype);
       const std::optional<RefusedBlock> refused =
-          pack({item.parts[i]->data.data(), dtype, *source},
-               {out + part_bytes, item.dtype, *target}, *pool_);
+          pack({data.data(), dtype, *source}, {out + part_bytes, item.dtype, *target}, *pool_);
       if (refused) {
         return error(
             "{}: tensor '{}': cannot quantize to {}: expected absolute values below 65520, found "
@@ -279,6 +319,22 @@ class WeightLoader {
       }
     }
     return {};
+  }
+
+  // `data` with its neurons in the order that was asked for: itself, or a copy in `room`.
+  std::span<const std::byte> in_order(const Item& item, std::span<const std::byte> data,
+                                      std::vector<std::byte>& room) {
+    if (options_.neurons == nullptr) return data;
+    const Extents extents{item.spec->rows, item.spec->cols};
+    const auto order = [&] { return std::span(options_.neurons->layers[*layer_of(*item.spec)]); };
+    if (item.spec->group == WeightGroup::kFfnKey) {
+      room = reorder_rows(data, extents, order(), *pool_);
+    } else if (item.spec->group == WeightGroup::kFfnValue) {
+      room = reorder_cols(data, extents, order(), *pool_);
+    } else {
+      return data;
+    }
+    return room;
   }
 
   void warn_of_non_finite(const TensorInfo& part) {
@@ -337,7 +393,7 @@ class WeightLoader {
   std::vector<WeightSpec> specs_;
   std::vector<Item> items_;
   std::set<const TensorInfo*> used_;
-  std::shared_ptr<Buffer> arena_;
+  std::vector<Item*> order_;  // of packing
   std::unique_ptr<ThreadPool> pool_;
   uint64_t bytes_done_ = 0;
 };

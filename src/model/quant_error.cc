@@ -45,6 +45,9 @@ QuantError compare(const WeightSpec& spec, const std::vector<float>& want,
 
 Result<std::vector<QuantError>> measure_quant_error(const Rwkv7& model, const std::string& path,
                                                     uint32_t num_threads) {
+  if (model.has_neuron_order()) {
+    return error("{}: expected neurons in the file's order, found them in another", path);
+  }
   SKEIN_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::open(path));
   SKEIN_ASSIGN_OR_RETURN(const auto pool, ThreadPool::create(num_threads));
   Weights weights = model.weights();

@@ -18,7 +18,8 @@ struct QuantError {
 };
 
 // Of each quantized matrix, in the order of use. `path` is the file that `model` was loaded from.
-// Errors: the file is not readable or has changed; the weights are not in host memory. Cost: reads
+// Errors: the file is not readable or has changed; the weights are not in host memory, or their
+// neurons not in the file's order. Cost: reads
 // every quantized matrix once, with two f32 copies of the largest.
 Result<std::vector<QuantError>> measure_quant_error(const Rwkv7& model, const std::string& path,
                                                     uint32_t num_threads);

@@ -13,6 +13,7 @@
 #include "backend/backend.h"
 #include "backend/rwkv7.h"
 #include "base/result.h"
+#include "model/neuron_order.h"
 #include "model/weight_list.h"
 #include "model/weight_plan.h"
 
@@ -34,17 +35,20 @@ class Rwkv7 {
     WeightPlan plan;
     uint32_t num_threads = 1;                          // of the host, for packing
     std::function<void(double fraction)> on_progress;  // may be empty
+    std::shared_ptr<const NeuronOrder> neurons;        // none: as in the file
   };
 
   // `backend` must outlive the model. Errors: what Safetensors::open and infer_dimensions refuse; a
   // tensor that is missing, has another shape than list_weights() expects or no float dtype; a
-  // layout that the backend has no kernel for; no memory.
+  // layout that the backend has no kernel for; an order of neurons for another model; no memory.
   static Result<std::unique_ptr<Rwkv7>> load(const std::string& path, Backend& backend,
                                              const LoadOptions& options);
 
   const Dimensions& dims() const noexcept { return dims_; }
   const Weights& weights() const noexcept { return weights_; }
   const WeightPlan& plan() const noexcept { return plan_; }
+  // Whether the neurons were brought into another order than the file's.
+  bool has_neuron_order() const noexcept { return has_neuron_order_; }
   Backend& backend() const noexcept { return backend_; }
   // One line each: values that are NaN or infinite, tensors that nothing uses.
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
@@ -82,6 +86,7 @@ class Rwkv7 {
   Dimensions dims_;
   Weights weights_;
   WeightPlan plan_;
+  bool has_neuron_order_ = false;
   std::vector<std::string> warnings_;
   std::vector<WeightReport> reports_;
   uint64_t hash_ = 0;

@@ -59,6 +59,12 @@ Result<std::shared_ptr<Buffer>> allocate_host_buffer(uint64_t num_bytes) {
   return std::make_shared<MappedBuffer>(mapping, *wanted_bytes, num_bytes, data);
 }
 
+void use_small_pages(const Buffer& buffer) noexcept {
+  // Advice, as above: an error changes nothing but the speed.
+  if (buffer.host_data() != nullptr)
+    madvise(buffer.host_data(), buffer.num_bytes(), MADV_NOHUGEPAGE);
+}
+
 std::shared_ptr<Buffer> borrow_host_buffer(const std::byte* data, uint64_t num_bytes,
                                            std::shared_ptr<const void> owner) {
   return std::make_shared<BorrowedBuffer>(const_cast<std::byte*>(data), num_bytes,

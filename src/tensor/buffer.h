@@ -43,6 +43,10 @@ inline constexpr uint64_t kReadSlackBytes = 128;
 // that much memory.
 Result<std::shared_ptr<Buffer>> allocate_host_buffer(uint64_t num_bytes);
 
+// Asks for the smallest pages for a buffer of allocate_host_buffer() that nobody has written yet;
+// of no other host memory. Where the buffer is the device's, nothing happens.
+void use_small_pages(const Buffer& buffer) noexcept;
+
 // Memory that `owner` keeps alive: a mapped file, a test's array.
 std::shared_ptr<Buffer> borrow_host_buffer(const std::byte* data, uint64_t num_bytes,
                                            std::shared_ptr<const void> owner);
