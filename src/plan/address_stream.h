@@ -22,6 +22,7 @@
 //   const StreamReport report = replay_matvec(cache, at, {});
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -98,9 +99,22 @@ StreamReport replay_matmul(CacheModel& cache, const Operands& at, uint32_t num_t
 StreamReport replay_sparse(CacheModel& cache, const Operands& at, std::span<const uint32_t> cols,
                            const StreamOptions& options);
 
-// LN, token shift and the six mixes of num_tokens tokens of one sequence. Places its tensors
-// itself: `space` may be shared with other ops.
-StreamReport replay_mix6(CacheModel& cache, AddressSpace& space, uint32_t num_emb,
-                         uint32_t num_tokens, ActivationLayout layout);
+// What the fused LN, token shift and six mixes read and write, all f32.
+struct MixOperands {
+  uint32_t num_emb = 0;
+  uint32_t max_tokens = 0;
+  uint64_t x_at = 0;                            // [T][C]
+  uint64_t shift_at = 0;                        // [C], of the state
+  uint64_t ln_weight_at = 0, ln_bias_at = 0;    // [C]
+  uint64_t mix_at = 0;                          // [6][C]
+  std::array<uint64_t, kNumMixes> out_at = {};  // [T][C] each
+};
+
+// Places all of them; packed outputs lie side by side, separate ones where they fall.
+MixOperands place_mix(AddressSpace& space, uint32_t num_emb, uint32_t max_tokens,
+                      ActivationLayout layout);
+
+// num_tokens <= at.max_tokens tokens of one sequence.
+StreamReport replay_mix6(CacheModel& cache, const MixOperands& at, uint32_t num_tokens);
 
 }  // namespace skein

@@ -152,7 +152,7 @@ TEST(AddressStream, Mix6CountsItsVectors) {
   for (const ActivationLayout layout : {ActivationLayout::kSeparate, ActivationLayout::kPacked}) {
     AddressSpace space;
     CacheModel cache = make_cache();
-    const StreamReport report = replay_mix6(cache, space, 768, 3, layout);
+    const StreamReport report = replay_mix6(cache, place_mix(space, 768, 3, layout), 3);
     // x three times, LN's two, the shift twice, six mixes and six outputs.
     EXPECT_EQ(report.levels[0].accesses, 3u * 48 * (3 + 2 + 2 + 12));
     // New lines: x and outputs of each token, the rest once.
