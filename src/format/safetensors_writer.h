@@ -85,9 +85,13 @@ class SafetensorsWriter {
   static Result<Frame> lay_out(const std::string& path, std::span<const TensorDeclaration> tensors,
                                const SafetensorsOptions& options);
   Status begin_section();
-  Status write_zeros(uint64_t num_bytes);
+  Status append_zeros(uint64_t num_bytes);
+  Status append(std::span<const std::byte> bytes);
+  Status flush();
 
   AtomicFile file_;
+  uint64_t offset_bytes_ = 0;       // of the file, where pending_ goes
+  std::vector<std::byte> pending_;  // less than a piece
   Frame frame_;
   std::vector<Section> sections_;  // the last one has no name where there is a tail
   size_t current_ = 0;             // of sections_

@@ -178,6 +178,32 @@ TEST_F(SafetensorsWriterTest, TakesDataInPiecesAndSkipsEmptyTensors) {
   EXPECT_TRUE(std::ranges::equal(file->find("blob")->data, blob));
 }
 
+// Pieces around the 2 MiB in which data reach the file.
+TEST_F(SafetensorsWriterTest, LargeDataArriveWhole) {
+  constexpr uint64_t kPiece = uint64_t{2} << 20;
+  std::mt19937_64 random(9);
+  std::vector<std::byte> content(3 * kPiece + 77);
+  for (size_t i = 0; i + 8 <= content.size(); i += 8) {
+    const uint64_t bits = random();
+    std::memcpy(content.data() + i, &bits, sizeof bits);
+  }
+  const std::vector<TensorDeclaration> tensors = {{"a", FileDType::kU8, {5}},
+                                                  {"b", FileDType::kU8, {content.size()}}};
+  for (const uint64_t first : {uint64_t{1}, kPiece - 4096 - 256, kPiece, 2 * kPiece + 5}) {
+    auto writer = SafetensorsWriter::create(path(), tensors, {}, {4096, 256, 128});
+    ASSERT_TRUE(writer);
+    const std::span bytes(content);
+    ASSERT_TRUE(writer->write("a", bytes.last(5)));
+    ASSERT_TRUE(writer->write("b", bytes.first(first)));
+    ASSERT_TRUE(writer->write("b", bytes.subspan(first)));
+    ASSERT_TRUE(writer->commit());
+    const auto file = Safetensors::open(path());
+    ASSERT_TRUE(file) << file.error().message;
+    EXPECT_TRUE(std::ranges::equal(file->find("a")->data, bytes.last(5)));
+    EXPECT_TRUE(std::ranges::equal(file->find("b")->data, bytes)) << first;
+  }
+}
+
 TEST_F(SafetensorsWriterTest, WritesFilesWithoutData) {
   auto none = SafetensorsWriter::create(path(), {}, {{"only", "metadata"}});
   ASSERT_TRUE(none && none->commit());
