@@ -52,6 +52,7 @@ struct DenseKernel {
 // The tables of the kernel files; dense.cc joins them.
 std::span<const DenseKernel> dense_row_major_kernels() noexcept;
 std::span<const DenseKernel> dense_interleave_kernels() noexcept;
+std::span<const DenseKernel> dense_quant_interleave_kernels() noexcept;
 std::span<const DenseKernel> dense_col_major_kernels() noexcept;
 std::span<const DenseKernel> dense_blocked_kernels() noexcept;
 std::span<const DenseKernel> dense_morton_kernels() noexcept;
@@ -64,14 +65,18 @@ std::span<const DenseKernel> dense_kernels() noexcept;
 
 // The mapping as type M, which the layout must have.
 template <class M>
-const M& mapping_as(const Tensor& tensor) noexcept {
-  return tensor.mapping().visit([](const auto& typed) -> const M& {
+const M& mapping_as(const AnyMapping& mapping) noexcept {
+  return mapping.visit([](const auto& typed) -> const M& {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(typed)>, M>) {
       return typed;
     } else {
       check_failed(__FILE__, __LINE__, "the tensor's layout is the kernel's");
     }
   });
+}
+template <class M>
+const M& mapping_as(const Tensor& tensor) noexcept {
+  return mapping_as<M>(tensor.mapping());
 }
 
 }  // namespace skein

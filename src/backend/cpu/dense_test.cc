@@ -1,64 +1,14 @@
-// dense() against a double-precision oracle: every (dtype, layout, target), shapes with 1, primes
-// and non-multiples, all ways by number of tokens, with NaN wherever nothing may be read.
-#include "backend/cpu/dense.h"
-
-#include <fmt/format.h>
-
+// dense() against a double-precision oracle: every (plain dtype, layout, target), shapes with 1,
+// primes and non-multiples, all ways by number of tokens, with NaN wherever nothing may be read.
 #include <algorithm>
 #include <atomic>
 
 #include "backend/cpu/dense_gemm.h"
+#include "backend/cpu/dense_testing.h"
 #include "backend/cpu/matmul_kernels.h"
-#include "backend/cpu/matmul_testing.h"
 
 namespace skein {
 namespace {
-
-class DenseTest : public CpuTargetTest {
- protected:
-  // y = or += W x with `pool`, from the same start.
-  TestRows multiply(const TestWeights& weights, const TestRows& x, const TestRows& start,
-                    uint32_t num_tokens, bool add, Precision precision, ThreadPool& pool) {
-    TestRows y = start;
-    DenseScratch scratch = DenseScratch::create(pool.num_threads()).value();
-    const DenseJob job{&weights.tensor, x.row(0), x.stride(), y.row(0), y.stride(), add};
-    dense({&job, 1}, num_tokens, precision, pool, scratch);
-    return y;
-  }
-
-  void check(DType dtype, const std::string& layout, uint64_t rows, uint64_t cols,
-             uint32_t num_tokens, uint64_t offset_bytes = 0) {
-    const std::string what = fmt::format("{} {} {}x{}, {} tokens, offset {}", to_string(dtype),
-                                         layout, rows, cols, num_tokens, offset_bytes);
-    const TestWeights weights = random_weights(rng_, dtype, layout, rows, cols, offset_bytes);
-    TestRows x(num_tokens, cols, kNaN), start(num_tokens, rows, kCanary);
-    x.fill(rng_, 1.0);
-    start.fill(rng_, 1.0);
-    for (const bool add : {false, true}) {
-      // What is stored, not added to, may hold anything before.
-      const TestRows before = add ? start : TestRows(num_tokens, rows, kCanary);
-      const TestRows y =
-          multiply(weights, x, before, num_tokens, add, Precision::kExact, *pools_[0]);
-      expect_product(weights, x, before, y, num_tokens, add, 0.0, what);
-      for (size_t i = 1; i < pools_.size(); ++i) {
-        const TestRows other =
-            multiply(weights, x, before, num_tokens, add, Precision::kExact, *pools_[i]);
-        EXPECT_TRUE(y.same_bits(other)) << what << ": differs with " << i + 1 << " threads";
-      }
-    }
-    const TestRows fast =
-        multiply(weights, x, start, num_tokens, true, Precision::kFast, *pools_[1]);
-    // Both factors are rounded to 8 bits, each by at most 2^-8 of itself.
-    expect_product(weights, x, start, fast, num_tokens, true, 0x1.02p-7, what + ", fast");
-  }
-
-  std::mt19937 rng_{kSeed};
-  std::vector<std::unique_ptr<ThreadPool>> pools_ = [] {
-    std::vector<std::unique_ptr<ThreadPool>> pools;
-    for (uint32_t n = 1; n <= 3; ++n) pools.push_back(make_pool(n));
-    return pools;
-  }();
-};
 
 const std::vector<std::string> kLayouts = {
     "row_major", "row_major@64B", "interleave(16,64,1)", "interleave(16,5,1)",
@@ -77,7 +27,7 @@ const std::vector<std::string> kLayouts = {
 
 TEST(DenseKernels, EachIsTested) {
   for (const KernelInfo& kernel : cpu_kernels()) {
-    if (kernel.op != MatrixOp::kDense) continue;
+    if (kernel.op != MatrixOp::kDense || is_quantized(kernel.dtype)) continue;
     EXPECT_TRUE(std::any_of(
         kLayouts.begin(), kLayouts.end(),
         [&](const std::string& layout) { return kernel.accepts(parse_layout(layout).value()); }))

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_target.h"
+#include "backend/test_quant.h"
 #include "base/float16.h"
 #include "base/thread_pool.h"
 #include "layout/any_mapping.h"
@@ -47,12 +48,19 @@ inline std::unique_ptr<ThreadPool> make_pool(uint32_t num_threads) {
   return ThreadPool::create(num_threads).value();
 }
 
-// Weights in some layout and the same values in double, [rows][cols]. Padding is NaN.
+// Weights in some layout and the same values in double, [rows][cols]. Padding is NaN; of quantized
+// ones, whose codes are no numbers, that of the scales.
 struct TestWeights {
   Tensor tensor;
   std::vector<double> values;
+  // How large the terms are whose sum an int8 element is, |min| + q / 255 * range; empty for other
+  // dtypes, where an element is one term.
+  std::vector<double> terms = {};
 
   double at(uint64_t row, uint64_t col) const { return values[row * tensor.cols() + col]; }
+  double magnitude(uint64_t row, uint64_t col) const {
+    return terms.empty() ? std::abs(at(row, col)) : terms[row * tensor.cols() + col];
+  }
 
   void set(uint64_t row, uint64_t col, float value) {
     std::byte* to =
@@ -81,6 +89,37 @@ struct TestWeights {
   }
 };
 
+// Fills quantized weights: most blocks lie in (-1, 1.5), some are constant, zero or so small that
+// their scales are subnormal in f16.
+inline void fill_blocks(std::mt19937& rng, TestWeights& weights) {
+  const Tensor& tensor = weights.tensor;
+  const DType dtype = tensor.dtype();
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  if (dtype == DType::kInt8) weights.terms.resize(weights.values.size());
+  std::vector<float> block;
+  for (uint64_t row = 0; row < tensor.rows(); ++row) {
+    for (uint64_t col = 0; col < tensor.cols(); col += block_cols(dtype)) {
+      block.resize(std::min<uint64_t>(block_cols(dtype), tensor.cols() - col));
+      const auto kind = rng() % 10;
+      const float centre = kind == 0 ? uniform(rng) : 0.5f * static_cast<float>(rng() % 2);
+      const float spread = kind <= 1 ? 0.0f : kind == 2 ? 0x1p-17f : 1.0f;
+      for (float& value : block) {
+        value = (kind == 1 || kind == 2 ? 0.0f : centre) + spread * uniform(rng);
+      }
+      const testing::StoredBlock stored =
+          testing::store_block(tensor.host_data(), tensor.mapping(), dtype, row, col, block);
+      const double min = static_cast<double>(f32_from(stored.int8.min));
+      for (uint64_t i = 0; i < block.size(); ++i) {
+        const uint64_t at = row * tensor.cols() + col + i;
+        weights.values[at] = static_cast<double>(block[i]);
+        if (dtype == DType::kInt8) {
+          weights.terms[at] = std::abs(min) + std::abs(weights.values[at] - min);
+        }
+      }
+    }
+  }
+}
+
 // Random weights in (-1, 1), some of them subnormal in f16, from `offset_bytes` of their buffer on
 // (a mapped file promises no alignment).
 inline TestWeights random_weights(std::mt19937& rng, DType dtype, const std::string& layout,
@@ -91,6 +130,10 @@ inline TestWeights random_weights(std::mt19937& rng, DType dtype, const std::str
   std::memset(buffer->host_data(), 0xff, buffer->num_bytes());  // NaN in each dtype
   TestWeights weights{Tensor(buffer, offset_bytes, dtype, mapping),
                       std::vector<double>(rows * cols)};
+  if (is_quantized(dtype)) {
+    fill_blocks(rng, weights);
+    return weights;
+  }
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
   for (uint64_t row = 0; row < rows; ++row) {
     for (uint64_t col = 0; col < cols; ++col) {
@@ -151,13 +194,45 @@ class TestRows {
 inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 inline constexpr float kCanary = -12345.678f;
 
+// How far a sum may be off because kernels round x to int8, by at most half of a 127th of its
+// block's largest (and 4-bit codes likewise): sum over the blocks of |w| * max|x| / 254.
+inline double int8_slack(const TestWeights& weights, const float* x, uint64_t row) {
+  const DType dtype = weights.tensor.dtype();
+  const uint64_t cols = weights.tensor.cols();
+  double slack = 0;
+  for (uint64_t begin = 0; begin < cols; begin += block_cols(dtype)) {
+    const uint64_t end = std::min<uint64_t>(begin + block_cols(dtype), cols);
+    double max_x = 0, sum_x = 0, max_w = 0, sum_w = 0;
+    for (uint64_t col = begin; col < end; ++col) {
+      max_x = std::max(max_x, std::abs(static_cast<double>(x[col])));
+      max_w = std::max(max_w, std::abs(weights.at(row, col)));
+      sum_x += std::abs(static_cast<double>(x[col]));
+      sum_w += std::abs(weights.at(row, col));
+    }
+    slack += sum_w * max_x / 254;
+    // The rounded codes meet the rounded x.
+    if (element_bits(dtype) == 4) {
+      slack += max_w / 254 * (sum_x + static_cast<double>(end - begin) * max_x / 254);
+    }
+  }
+  return slack;
+}
+
+// What a product may be off beside the rounding of f32 sums.
+struct ProductError {
+  double relative = 0;  // of each product
+  bool int8_x = false;  // int8_slack()
+};
+
 // Checks y[t][row] against start + W x in double. The bound of a sum of n products in f32, any
-// order, is n * eps * sum of magnitudes; `product_eps` is what each product may be off beside that.
+// order, is n * eps * sum of magnitudes; each int8 weight adds a handful of roundings of its scale,
+// here and in the oracle.
 inline void expect_product(const TestWeights& weights, const TestRows& x, const TestRows& start,
-                           const TestRows& y, uint32_t num_tokens, bool add, double product_eps,
+                           const TestRows& y, uint32_t num_tokens, bool add, ProductError error,
                            const std::string& what) {
   constexpr double kEps = 0x1p-24;
   const uint64_t rows = weights.tensor.rows(), cols = weights.tensor.cols();
+  const uint64_t num_roundings = cols + (weights.terms.empty() ? 4 : 12);
   for (uint32_t t = 0; t < num_tokens; ++t) {
     for (uint64_t row = 0; row < rows; ++row) {
       double sum = add ? static_cast<double>(start.row(t)[row]) : 0.0;
@@ -166,10 +241,12 @@ inline void expect_product(const TestWeights& weights, const TestRows& x, const 
         const double x_col = static_cast<double>(x.row(t)[col]);
         if (x_col == 0.0) continue;
         sum += weights.at(row, col) * x_col;
-        magnitude += std::abs(weights.at(row, col) * x_col);
+        magnitude += weights.magnitude(row, col) * std::abs(x_col);
       }
       const double err = std::abs(static_cast<double>(y.row(t)[row]) - sum);
-      const double tol = (static_cast<double>(cols + 4) * kEps + product_eps) * magnitude;
+      const double slack = error.int8_x ? int8_slack(weights, x.row(t), row) : 0;
+      const double tol =
+          (static_cast<double>(num_roundings) * kEps + error.relative) * magnitude + slack;
       if (!(err <= tol)) {
         FAIL() << what << ": token " << t << " row " << row << ": expected " << sum << ", found "
                << y.row(t)[row] << ", tolerance " << tol << ", seed " << kSeed;

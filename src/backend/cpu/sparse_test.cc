@@ -32,7 +32,7 @@ class SparseTest : public CpuTargetTest {
     x.fill(rng_, density);
     start.fill(rng_, 1.0);
     const TestRows y = multiply(weights, x, start, num_tokens, max_tokens, *pools_[0]);
-    expect_product(weights, x, start, y, num_tokens, true, 0.0, what);
+    expect_product(weights, x, start, y, num_tokens, true, {}, what);
     for (size_t i = 1; i < pools_.size(); ++i) {
       const TestRows other = multiply(weights, x, start, num_tokens, max_tokens, *pools_[i]);
       EXPECT_TRUE(y.same_bits(other)) << what << ": differs with " << i + 1 << " threads";
@@ -97,7 +97,7 @@ TEST_P(SparseTest, ZeroColumnsAreSkipped) {
       for (uint64_t row = 0; row < 50; ++row) weights.set(row, col, kNaN);
     }
     const TestRows y = multiply(weights, x, start, num_tokens, num_tokens, *pools_[1]);
-    expect_product(weights, x, start, y, num_tokens, true, 0.0, "NaN in columns of zeros");
+    expect_product(weights, x, start, y, num_tokens, true, {}, "NaN in columns of zeros");
   }
 }
 
