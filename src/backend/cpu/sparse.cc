@@ -107,6 +107,7 @@ class SparseCall {
     return at<std::byte>(plan_.threads + thread * plan_.thread_stride);
   }
 
+  Range partition_of(const NonZeros& x, uint32_t partition) const;
   void add_partitions(NonZeros x, uint32_t thread);
   void list_token(const float* x, uint64_t token);
   double density(uint32_t num_tokens) const;
@@ -121,6 +122,20 @@ class SparseCall {
   const uint64_t cols_;
 };
 
+// The partition's part of the list: an equal share, but for its ends, which go back to where the
+// dtype's block of cols begins.
+Range SparseCall::partition_of(const NonZeros& x, uint32_t partition) const {
+  const uint32_t block = block_cols(weights_.dtype());
+  if (block == 1) return share_of(x.count, 4, partition, kNumPartitions);
+  const auto begin_of = [&](uint32_t p) {
+    const uint64_t place = x.count * p / kNumPartitions;
+    if (place == x.count) return place;
+    const uint32_t block_begin = x.cols[place] / block * block;
+    return static_cast<uint64_t>(std::lower_bound(x.cols, x.cols + place, block_begin) - x.cols);
+  };
+  return {begin_of(partition), begin_of(partition + 1)};
+}
+
 // The thread's share of all partitions times all rows, cut where it may be: a sum of a row in a
 // partition is the same whoever makes it.
 void SparseCall::add_partitions(NonZeros x, uint32_t thread) {
@@ -132,7 +147,7 @@ void SparseCall::add_partitions(NonZeros x, uint32_t thread) {
     const uint64_t partition_end = (partition + uint64_t{1}) * padded_rows;
     const uint64_t end = std::min(share.end, partition_end);
     const Range rows{place % padded_rows, std::min(rows_, place % padded_rows + (end - place))};
-    const Range list = share_of(x.count, 4, partition, kNumPartitions);
+    const Range list = partition_of(x, partition);
     float* partial = at<float>(plan_.partials) + partition * plan_.partial_stride;
     kernel_.add_cols(weights_, rows, {x.cols + list.begin, x.values + list.begin, list.length()},
                      partial + rows.begin, /*add=*/false);

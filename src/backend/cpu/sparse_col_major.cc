@@ -182,7 +182,7 @@ constexpr std::string_view kLayouts = "col_major";
 
 }  // namespace
 
-std::span<const SparseKernel> sparse_kernels() noexcept {
+std::span<const SparseKernel> sparse_plain_kernels() noexcept {
   static constexpr SparseKernel kKernels[] = {
       {{MatrixOp::kSparse, DType::kF32, kLayouts, accepts, "sparse_f32_col_major"},
        [](const Tensor& weights, Range rows, NonZeros x, float* y, bool add) {

@@ -1,5 +1,6 @@
-// sparse() for the layouts whose runs go across cols: y += W x as dense() does it, zeros and all. A
-// zero col skips no memory there, as each cache line holds weights of other cols.
+// The tables of sparse() joined, and sparse() for the layouts whose runs go across cols: y += W x
+// as dense() does it, zeros and all. A zero col skips no memory there, as each cache line holds
+// weights of other cols.
 #include <algorithm>
 #include <vector>
 
@@ -17,6 +18,17 @@ bool skips_zeros(const KernelInfo& dense) {
 }
 
 }  // namespace
+
+std::span<const SparseKernel> sparse_kernels() noexcept {
+  static const std::vector<SparseKernel> kernels = [] {
+    std::vector<SparseKernel> all;
+    for (const auto& table : {sparse_plain_kernels(), sparse_quant_kernels()}) {
+      all.insert(all.end(), table.begin(), table.end());
+    }
+    return all;
+  }();
+  return kernels;
+}
 
 std::span<const KernelInfo> sparse_dense_kernels() noexcept {
   static const std::vector<KernelInfo> kernels = [] {

@@ -1,5 +1,8 @@
 // SparseKernel: what sparse() needs to know about one dtype of `col_major`. Internal to the CPU
 // backend.
+//
+// A list of non-zeros is cut for partial sums only where a block of cols begins, so that a kernel
+// for block codecs meets each block's scales once.
 #pragma once
 
 #include <cstdint>
@@ -27,13 +30,16 @@ struct NonZeros {
 
 struct SparseKernel {
   KernelInfo info;
-  // y[row - rows.begin] = or += sum over the non-zeros of W[row][col] * value.
+  // y[row - rows.begin] = or += sum over the non-zeros of W[row][col] * value. rows.begin is a
+  // multiple of 16.
   void (*add_cols)(const Tensor& weights, Range rows, NonZeros x, float* y, bool add);
   // panel[col][kSparseRows] = W[rows][cols], at most kSparseRows x kSparseCols.
   void (*decode_block)(const Tensor& weights, Range rows, Range cols, float* panel);
 };
 
-// The tables and operations of sparse_col_major.cc.
+// The tables of sparse_col_major.cc and sparse_quant_col_major.cc, and both.
+std::span<const SparseKernel> sparse_plain_kernels() noexcept;
+std::span<const SparseKernel> sparse_quant_kernels() noexcept;
 std::span<const SparseKernel> sparse_kernels() noexcept;
 
 // What sparse() does as dense() does, without skipping: all of dense_kernels() that have no

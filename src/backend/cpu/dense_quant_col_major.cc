@@ -1,0 +1,105 @@
+// dense for int8, nf4 and sf4 in `col_major`: sums of scaled columns, zeros and all. The order that
+// sparse() needs, here for the case that x has few zeros, and for prefill.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/dense_quant_col_major.cc"
+#include "hwy/foreach_target.h"  // must come before highway.h
+#include "hwy/highway.h"
+//
+#include <algorithm>
+
+#include "backend/cpu/dense_kernel.h"
+#include "backend/cpu/quant_cols-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skein::HWY_NAMESPACE {
+namespace {
+
+// Rows of a band. A block's columns, asked for a block ahead, then are 128 KiB (int8): a part of L2
+// where the second token finds them.
+constexpr uint64_t kBandRows = 1024;
+
+// Cols of one turn of tokens: two blocks, so that one is asked for while the other is summed.
+constexpr uint32_t kTurnCols = 512;
+
+template <class Codec>
+void matvec(const MatvecArgs& args) {
+  record_executed_cpu_target(HWY_TARGET);
+  const uint64_t cols = args.weights.cols();
+  uint32_t turn[kTurnCols];
+  for (uint64_t row = args.rows.begin; row < args.rows.end; row += kBandRows) {
+    const Range rows{row, std::min(row + kBandRows, args.rows.end)};
+    for (uint64_t col = 0; col < cols; col += kTurnCols) {
+      const uint64_t count = std::min<uint64_t>(kTurnCols, cols - col);
+      for (uint64_t i = 0; i < count; ++i) turn[i] = static_cast<uint32_t>(col + i);
+      for (uint32_t t = 0; t < args.num_tokens; ++t) {
+        add_quant_cols<Codec>(args.weights, rows,
+                              {turn, args.x + t * args.x_stride_elems + col, count},
+                              args.y + t * args.y_stride_elems + row, args.add || col != 0);
+      }
+    }
+  }
+}
+
+template <class Codec>
+void decode(const PanelArgs& args) {
+  record_executed_cpu_target(HWY_TARGET);
+  decode_quant_cols<Codec>(args.weights, {args.row, args.row + args.num_rows},
+                           {args.col, args.col + args.num_cols}, args.panel, kPanelRows);
+  const size_t missing = kPanelRows - args.num_rows;
+  for (size_t c = 0; missing != 0 && c < args.num_cols; ++c) {
+    std::memset(args.panel + c * kPanelRows + args.num_rows, 0, missing * sizeof(float));
+  }
+}
+
+void matvec_int8(const MatvecArgs& args) { matvec<Int8Codec>(args); }
+void matvec_nibble(const MatvecArgs& args) { matvec<NibbleCodec>(args); }
+void decode_int8(const PanelArgs& args) { decode<Int8Codec>(args); }
+void decode_nibble(const PanelArgs& args) { decode<NibbleCodec>(args); }
+
+}  // namespace
+}  // namespace skein::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace skein {
+namespace {
+
+HWY_EXPORT(matvec_int8);
+HWY_EXPORT(matvec_nibble);
+HWY_EXPORT(decode_int8);
+HWY_EXPORT(decode_nibble);
+
+bool accepts(const Layout& layout) { return layout.kind == LayoutKind::kColMajor; }
+
+// As for f16: each token goes through the codes again.
+constexpr uint32_t kMaxMatvecTokens = 6;
+
+constexpr std::string_view kLayouts = "col_major";
+
+void run_matvec_int8(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_int8)(args); }
+void run_matvec_nibble(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_nibble)(args); }
+void run_decode_int8(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_int8)(args); }
+void run_decode_nibble(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_nibble)(args); }
+
+}  // namespace
+
+std::span<const DenseKernel> dense_quant_col_major_kernels() noexcept {
+  static constexpr DenseKernel kKernels[] = {
+      {{MatrixOp::kDense, DType::kInt8, kLayouts, accepts, "dense_int8_col_major"},
+       kMaxMatvecTokens,
+       run_matvec_int8,
+       run_decode_int8},
+      {{MatrixOp::kDense, DType::kNF4, kLayouts, accepts, "dense_nf4_col_major"},
+       kMaxMatvecTokens,
+       run_matvec_nibble,
+       run_decode_nibble},
+      {{MatrixOp::kDense, DType::kSF4, kLayouts, accepts, "dense_sf4_col_major"},
+       kMaxMatvecTokens,
+       run_matvec_nibble,
+       run_decode_nibble},
+  };
+  return kKernels;
+}
+
+}  // namespace skein
+#endif  // HWY_ONCE
