@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Arrows, sizes, documents, format, then clang-tidy. Called by `./dev lint [--all]`.
 #
-# clang-tidy takes seconds a file, so it reads only files that differ from the commit SKEIN_LINT_BASE (default HEAD),
-# headers by way of the .cc files beside them; --all reads everything.
+# clang-tidy takes some ten seconds a file, so it reads only files that differ from the commit SKEIN_LINT_BASE (default
+# HEAD), headers by way of the .cc files beside them; --all reads every source but the tests, which are read when changed.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -40,7 +40,7 @@ changed_sources() {
 known() { grep -Fxf <(sed -n 's/^ *"file": "\(.*\.cc\)".*/\1/p' build/dev/compile_commands.json | sed "s|^$root/||" | sort -u) || true; }
 
 if [[ $scope == all ]]; then
-  mapfile -t sources < <(scripts/cpp_files.sh src tests | known)
+  mapfile -t sources < <(scripts/cpp_files.sh src | grep -v '_test\.cc$' | known)
 else
   mapfile -t sources < <(changed_sources | known)
 fi
