@@ -303,7 +303,7 @@ class Bench(ProgramTest):
         self.assertEqual([(entry["threads"], entry["test"]) for entry in result["results"]],
                          [(1, "pp16"), (1, "tg4"), (2, "pp16"), (2, "tg4")] * 2)
         for entry in result["results"]:
-            self.assertEqual(list(entry), ["model", "type", "layout", "backend", "threads", "test", "tokens_per_s",
+            self.assertEqual(list(entry), ["model", "type", "layout", "plan", "backend", "threads", "test", "tokens_per_s",
                                            "tokens_per_s_samples", "bytes_per_token", "gb_s", "bandwidth_percent"])
             self.assertEqual(len(entry["tokens_per_s_samples"]), 3)
             self.assertEqual(sorted(entry["tokens_per_s_samples"])[1], entry["tokens_per_s"])

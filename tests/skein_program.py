@@ -18,7 +18,7 @@ SANITIZED = bool(os.environ.get("SKEIN_SANITIZE"))
 
 def run(*arguments, stdin=b"", timeout=300, **options):
     """The finished process of `skein ARGUMENTS`; stdout and stderr are bytes."""
-    environment = {**os.environ, "SKEIN_MODELS": str(ROOT / "models"), **options.pop("env", {})}
+    environment = {**os.environ, "SKEIN_MODELS": str(ROOT / "models"), "SKEIN_PLAN": "none", **options.pop("env", {})}
     if "stdin_file" in options:
         options["stdin"] = options.pop("stdin_file")
     else:

@@ -41,18 +41,25 @@ struct LoadOptions {
   std::string backend = "auto";  // auto, reference, cpu
   uint32_t num_threads = 0;      // 0: one per physical core
   Precision precision = Precision::kExact;
-  // Layouts other than the default plan's: "row_major" for all dense matrices, or groups:
+  // A file that `skein tune` wrote. Empty: the one that $SKEIN_PLAN names, or else the one that was
+  // tuned for this machine, if there is one. "none": the default plan.
+  std::string plan_path = {};
+  // Layouts other than the plan's: "row_major" for all matrices, or groups:
   // "ffn.value=col_major@128B,att=interleave(16,64,1)".
   std::string layout = {};
   // What to quantize while loading: "int8", "nf4" or "sf4" for the attention and ffn matrices and
   // the head, or groups and layers: "ffn=nf4,att=int8", "blocks.0-5=nf4". Empty: nothing.
   std::string quant = {};
+  std::string activations = {};  // "packed" or "separate"; empty: the plan's
+  std::string placement = {};    // "hot" or "file"; empty: the plan's
   std::function<void(double fraction)> on_progress = {};  // 0 to 1 while loading; may be empty
 };
 
 struct ModelInfo {
   std::string path, format, dtype;       // format: "safetensors"; dtype of the matrices in the file
   std::string backend, device, layouts;  // what runs it, and where the matrices lie
+  std::string plan_path;    // where the layouts come from; empty: the default plan
+  std::string plan_source;  // "default", "found" for this machine, or "named"
   uint32_t num_layers = 0, num_emb = 0, num_hidden = 0, num_heads = 0, head_size = 0, num_vocab = 0;
   uint64_t num_parameters = 0;
   uint64_t bytes_per_token =

@@ -31,6 +31,7 @@ struct Flags {
 // One loaded model and what was measured of it.
 struct BenchResult {
   std::string model, type, layout, backend;
+  Json plan;                // where it comes from
   std::string layout_name;  // as the user gave it: the whole plan is too wide for a table
   uint32_t num_threads = 0;
   ModelMeasurement measurement;
@@ -74,11 +75,14 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(options));
   ProgressBar bar(label);
   const ModelInfo& info = model->info();
-  const std::string layout_name = options.layout.empty() ? "default" : options.layout;
+  const std::string layout_name = !options.layout.empty()  ? options.layout
+                                  : info.plan_path.empty() ? "default"
+                                                           : "tuned";
   BenchResult result{info.path,
                      info.dtype,
                      info.layouts,
                      info.backend,
+                     plan_json(info),
                      layout_name,
                      model->impl().backend->num_threads(),
                      {}};
@@ -97,6 +101,7 @@ Json results_json(const std::vector<BenchResult>& results) {
       entry["model"] = result.model;
       entry["type"] = result.type;
       entry["layout"] = result.layout;
+      entry["plan"] = result.plan;
       entry["backend"] = result.backend;
       entry["threads"] = result.num_threads;
       entry["test"] = test.test;
@@ -227,6 +232,7 @@ void add_bench_command(CLI::App& app, Action& action) {
   CLI::App& command = *app.add_subcommand("bench", "Measure prefill and decode");
   add_options(command, *flags);
   add_backend_options(command, flags->load);
+  add_plan_options(command, flags->load);
   add_json_option(command, flags->json);
   add_examples(
       command,

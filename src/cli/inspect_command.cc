@@ -29,6 +29,7 @@ Json info_json(const ModelInfo& info) {
   json["backend"] = info.backend;
   json["device"] = info.device;
   json["layouts"] = info.layouts;
+  json["plan"] = plan_json(info);
   json["parameters"] = info.num_parameters;
   json["bytes_per_token"] = info.bytes_per_token;
   json["layers"] = info.num_layers;
@@ -63,11 +64,12 @@ std::string info_text(const ModelInfo& info) {
       "format           {}, {}, hash {}\n"
       "runs on          {}: {}\n"
       "layouts          {}\n"
+      "plan             {}\n"
       "parameters       {}\n"
       "bytes per token  {}, less what zero activations skip\n"
       "dimensions       {} layers, C {}, F {}, {} heads of {}, N {}\n\n",
       info.path, info.format, info.dtype, hash_text(info.model_hash), info.backend, info.device,
-      info.layouts, count_text(static_cast<double>(info.num_parameters)),
+      info.layouts, plan_text(info), count_text(static_cast<double>(info.num_parameters)),
       bytes_text(static_cast<double>(info.bytes_per_token)), info.num_layers, info.num_emb,
       info.num_hidden, info.num_heads, info.head_size, info.num_vocab);
 }

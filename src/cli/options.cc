@@ -7,7 +7,6 @@
 #include <optional>
 #include <random>
 
-#include "cli/output.h"
 #include "cli/terminal.h"
 
 namespace skein::cli {
@@ -140,24 +139,54 @@ void add_backend_options(CLI::App& command, LoadOptions& options) {
       ->group("Model");
 }
 
-void add_model_options(CLI::App& command, LoadOptions& options) {
-  add_model_file_options(command, options);
-  add_backend_options(command, options);
+void add_threads_option(CLI::App& command, LoadOptions& options) {
   command.add_option("-t,--threads", options.num_threads, "Threads (one per physical core)")
       ->check(whole_number(1, kMaxThreads))
       ->type_name("N")
       ->group("Model");
-  command
-      .add_option("--layout", options.layout,
-                  "Of the weights: row_major, or att=row_major,head=... (the default plan)")
-      ->type_name("LAYOUT")
-      ->group("Model");
+}
+
+void add_quant_option(CLI::App& command, LoadOptions& options) {
   command
       .add_option("--quant", options.quant,
-                  "Quantize: int8, nf4, sf4, or ffn=nf4,att=int8, or blocks.0-5=nf4; "
-                  "needs\n--backend reference so far (nothing)")
+                  "Quantize: int8, nf4, sf4, or ffn=nf4,att=int8, or blocks.0-5=nf4 (nothing)")
       ->type_name("QUANT")
       ->group("Model");
+}
+
+void add_plan_options(CLI::App& command, LoadOptions& options) {
+  command
+      .add_option("--plan", options.plan_path,
+                  "A plan of skein tune, or none for the defaults (the one tuned for\n"
+                  "this machine, if any)")
+      ->check(file_name())
+      ->type_name("FILE")
+      ->group("Model");
+  add_quant_option(command, options);
+  command
+      .add_option("--activations", options.activations,
+                  "The six mixed inputs: packed or separate (the plan's)")
+      ->check(one_of({"packed", "separate"}))
+      ->type_name("NAME")
+      ->group("Model");
+  command
+      .add_option("--placement", options.placement,
+                  "Weights in one hot arena or each on its own: hot or file (the plan's)")
+      ->check(one_of({"hot", "file"}))
+      ->type_name("NAME")
+      ->group("Model");
+}
+
+void add_model_options(CLI::App& command, LoadOptions& options) {
+  add_model_file_options(command, options);
+  add_backend_options(command, options);
+  add_threads_option(command, options);
+  command
+      .add_option("--layout", options.layout,
+                  "Of all weights: row_major, or of groups: att=row_major,head=... (the plan's)")
+      ->type_name("LAYOUT")
+      ->group("Model");
+  add_plan_options(command, options);
 }
 
 void add_generate_options(CLI::App& command, GenerateOptions& options) {
@@ -224,6 +253,18 @@ std::vector<std::string> texts(const CLI::Option& option) { return option.result
 
 void add_examples(CLI::App& command, std::string_view examples) {
   command.footer(fmt::format("Examples:\n{}", examples));
+}
+
+Json plan_json(const ModelInfo& info) {
+  Json json;
+  json["source"] = info.plan_source;
+  json["path"] = info.plan_path.empty() ? Json() : Json(info.plan_path);
+  return json;
+}
+
+std::string plan_text(const ModelInfo& info) {
+  if (info.plan_path.empty()) return info.plan_source;
+  return fmt::format("{} ({})", info.plan_path, info.plan_source);
 }
 
 Result<std::shared_ptr<Model>> load_model(LoadOptions options) {

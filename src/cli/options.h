@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/output.h"
 #include "skein/skein.h"
 
 namespace skein::cli {
@@ -34,12 +35,16 @@ ValueCheck file_name();
 // The values of a text that whole_numbers() let through.
 std::vector<uint32_t> split_numbers(std::string_view text);
 
-// All of: -m and --vocab; --backend and --precision; -t; --layout and --quant. `options` must
-// outlive the parsing.
+// All of: -m and --vocab; --backend and --precision; -t; --layout, and the rest of the plan.
+// `options` must outlive the parsing.
 void add_model_options(CLI::App& command, LoadOptions& options);
 // Parts of them, for commands that need no model or several.
 void add_model_file_options(CLI::App& command, LoadOptions& options);
 void add_backend_options(CLI::App& command, LoadOptions& options);
+void add_threads_option(CLI::App& command, LoadOptions& options);
+void add_quant_option(CLI::App& command, LoadOptions& options);
+// --plan, --quant, --activations, --placement.
+void add_plan_options(CLI::App& command, LoadOptions& options);
 
 // --temperature, --top-k, ..., --seed, --stop, --tokens. Without --seed every run draws its own.
 void add_generate_options(CLI::App& command, GenerateOptions& options);
@@ -55,6 +60,11 @@ std::vector<std::string> texts(const CLI::Option& option);
 
 // "Examples:" at the end of the command's help, one line each.
 void add_examples(CLI::App& command, std::string_view examples);
+
+// Where a model's plan comes from, for JSON and for people: {"source": "named", "path": "a.json"};
+// "default", "a.json (named)".
+Json plan_json(const ModelInfo& info);
+std::string plan_text(const ModelInfo& info);
 
 // Model::load() with a progress bar; the model's warnings go to stderr.
 Result<std::shared_ptr<Model>> load_model(LoadOptions options);

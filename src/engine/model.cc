@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "engine/backends.h"
 #include "engine/impl.h"
+#include "engine/plan_choice.h"
 #include "skein/skein.h"
 
 namespace skein {
@@ -114,14 +115,18 @@ Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
   SKEIN_ASSIGN_OR_RETURN(impl->backend,
                          make_backend(options.backend, options.num_threads, options.precision));
   Rwkv7::LoadOptions load_options;
-  SKEIN_ASSIGN_OR_RETURN(load_options.plan, parse_weight_plan(options.layout));
-  SKEIN_ASSIGN_OR_RETURN(load_options.plan, parse_quant(options.quant, load_options.plan));
+  SKEIN_ASSIGN_OR_RETURN(PlanChoice choice, choose_plan(options, path, *impl->backend));
+  load_options.plan = choice.plan;
   load_options.num_threads = options.num_threads != 0 ? options.num_threads : num_physical_cores();
   load_options.on_progress = options.on_progress;
   SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(path, *impl->backend, load_options));
   SKEIN_ASSIGN_OR_RETURN(impl->tokenizer,
                          load_tokenizer(options, path, impl->rwkv7->dims().num_vocab));
   impl->info = make_info(path, *impl->rwkv7);
+  impl->info.plan_path = choice.path;
+  impl->info.plan_source = choice.source;
+  impl->info.warnings.insert(impl->info.warnings.begin(), choice.warnings.begin(),
+                             choice.warnings.end());
   return std::shared_ptr<Model>(new Model(std::move(impl)));
 }
 

@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <span>
 #include <vector>
+
+#include "base/check.h"
 
 namespace skein {
 namespace {
@@ -27,24 +31,45 @@ std::vector<std::string_view> split_list(std::string_view text) {
   return parts;
 }
 
-Status assign(WeightPlan& plan, std::string_view group, const Layout& layout) {
-  if (group == "att") {
-    plan.attention = layout;
-  } else if (group == "low_rank") {
-    plan.low_rank = layout;
-  } else if (group == "ffn") {
-    plan.ffn_key = plan.ffn_value = layout;
-  } else if (group == "ffn.key") {
-    plan.ffn_key = layout;
-  } else if (group == "ffn.value") {
-    plan.ffn_value = layout;
-  } else if (group == "head") {
-    plan.head = layout;
-  } else {
+// Where a plan keeps the layout of a matrix group; nullptr for vectors and the embedding.
+template <class Plan>
+auto field_of(Plan& plan, WeightGroup group) noexcept -> decltype(&plan.attention) {
+  switch (group) {
+    case WeightGroup::kVector:
+    case WeightGroup::kEmbedding:
+      return nullptr;
+    case WeightGroup::kAttention:
+      return &plan.attention;
+    case WeightGroup::kLowRank:
+      return &plan.low_rank;
+    case WeightGroup::kFfnKey:
+      return &plan.ffn_key;
+    case WeightGroup::kFfnValue:
+      return &plan.ffn_value;
+    case WeightGroup::kHead:
+      return &plan.head;
+  }
+  return nullptr;
+}
+
+// The groups that a name in a list stands for; none for an unknown one.
+std::span<const WeightGroup> groups_named(std::string_view name) {
+  static constexpr std::array kFfn = {WeightGroup::kFfnKey, WeightGroup::kFfnValue};
+  if (name == "ffn") return kFfn;
+  for (const WeightGroup& group : kMatrixGroups) {
+    if (name == to_string(group)) return {&group, 1};
+  }
+  return {};
+}
+
+Status assign(WeightPlan& plan, std::string_view name, const Layout& layout) {
+  const std::span<const WeightGroup> groups = groups_named(name);
+  if (groups.empty()) {
     return error(
         "layout: expected a group of att, low_rank, ffn, ffn.key, ffn.value, head, found '{}'",
-        group);
+        name);
   }
+  for (const WeightGroup group : groups) plan.set_layout(group, layout);
   return {};
 }
 
@@ -81,19 +106,9 @@ Status add_rules(std::string_view target, std::optional<DType> dtype,
     rules.push_back(rule);
     return {};
   }
-  const auto add = [&](WeightGroup group) { rules.push_back({group, 0, 0, dtype}); };
-  if (target == "ffn") {
-    add(WeightGroup::kFfnKey);
-    add(WeightGroup::kFfnValue);
-    return {};
-  }
-  for (const WeightGroup group :
-       {WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey,
-        WeightGroup::kFfnValue, WeightGroup::kHead}) {
-    if (target != to_string(group)) continue;
-    add(group);
-    return {};
-  }
+  const std::span<const WeightGroup> groups = groups_named(target);
+  for (const WeightGroup group : groups) rules.push_back({group, 0, 0, dtype});
+  if (!groups.empty()) return {};
   return error(
       "quant: expected a group of att, low_rank, ffn, ffn.key, ffn.value, head or "
       "blocks.FIRST-LAST, found '{}'",
@@ -118,23 +133,19 @@ Layout default_layout(WeightGroup group, DType dtype) noexcept {
 }
 
 Layout WeightPlan::layout_of(WeightGroup group, DType dtype) const noexcept {
-  const Layout otherwise = default_layout(group, dtype);
-  switch (group) {
-    case WeightGroup::kVector:
-    case WeightGroup::kEmbedding:
-      return otherwise;
-    case WeightGroup::kAttention:
-      return attention.value_or(otherwise);
-    case WeightGroup::kLowRank:
-      return low_rank.value_or(otherwise);
-    case WeightGroup::kFfnKey:
-      return ffn_key.value_or(otherwise);
-    case WeightGroup::kFfnValue:
-      return ffn_value.value_or(otherwise);
-    case WeightGroup::kHead:
-      return head.value_or(otherwise);
-  }
-  return otherwise;
+  const std::optional<Layout>* named = field_of(*this, group);
+  return named != nullptr && *named ? **named : default_layout(group, dtype);
+}
+
+bool WeightPlan::names_layout(WeightGroup group) const noexcept {
+  const std::optional<Layout>* named = field_of(*this, group);
+  return named != nullptr && named->has_value();
+}
+
+void WeightPlan::set_layout(WeightGroup group, const Layout& layout) {
+  std::optional<Layout>* named = field_of(*this, group);
+  CHECK(named != nullptr);
+  *named = layout;
 }
 
 std::optional<DType> WeightPlan::dtype_of(WeightGroup group,
@@ -155,8 +166,12 @@ std::string WeightPlan::text() const {
                                  layout(WeightGroup::kFfnKey), layout(WeightGroup::kFfnValue),
                                  layout(WeightGroup::kHead));
   if (!quant.empty()) text += fmt::format(" quant={}", quant_text());
-  if (activations == ActivationLayout::kSeparate) text += " activations=separate";
-  if (placement == Placement::kFile) text += " placement=file";
+  if (activations != WeightPlan{}.activations) {
+    text += fmt::format(" activations={}", to_string(activations));
+  }
+  if (placement != WeightPlan{}.placement) {
+    text += fmt::format(" placement={}", to_string(placement));
+  }
   return text;
 }
 
@@ -181,8 +196,7 @@ Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& ba
   if (text.empty()) return plan;
   if (text.find('=') == std::string_view::npos) {
     SKEIN_ASSIGN_OR_RETURN(const Layout layout, parse_layout(text));
-    plan.attention = plan.low_rank = plan.ffn_key = plan.head = layout;
-    if (layout.kind == LayoutKind::kColMajor) plan.ffn_value = layout;
+    for (const WeightGroup group : kMatrixGroups) plan.set_layout(group, layout);
     return plan;
   }
   for (std::string_view part : split_list(text)) {
@@ -216,6 +230,28 @@ Result<WeightPlan> parse_quant(std::string_view text, const WeightPlan& base) {
     SKEIN_RETURN_IF_ERROR(add_rules(part.substr(0, equals), dtype, plan.quant));
   }
   return plan;
+}
+
+std::string_view to_string(ActivationLayout layout) noexcept {
+  return layout == ActivationLayout::kPacked ? "packed" : "separate";
+}
+
+std::string_view to_string(Placement placement) noexcept {
+  return placement == Placement::kHot ? "hot" : "file";
+}
+
+Result<ActivationLayout> parse_activations(std::string_view text) {
+  for (const ActivationLayout layout : {ActivationLayout::kPacked, ActivationLayout::kSeparate}) {
+    if (text == to_string(layout)) return layout;
+  }
+  return error("activations: expected packed or separate, found '{}'", text);
+}
+
+Result<Placement> parse_placement(std::string_view text) {
+  for (const Placement placement : {Placement::kHot, Placement::kFile}) {
+    if (text == to_string(placement)) return placement;
+  }
+  return error("placement: expected hot or file, found '{}'", text);
 }
 
 }  // namespace skein

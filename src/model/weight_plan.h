@@ -2,6 +2,7 @@
 // stands here, a user names another in text, a tuner measures one.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -52,6 +53,10 @@ struct WeightPlan {
   // Of a matrix group; vectors and the embedding are row_major in every plan.
   Layout layout_of(WeightGroup group, DType dtype = DType::kF16) const noexcept;
 
+  // Names the layout of a matrix group: a CHECK for vectors and the embedding, which have one only.
+  void set_layout(WeightGroup group, const Layout& layout);
+  bool names_layout(WeightGroup group) const noexcept;
+
   // What a matrix is quantized to, or nothing where it stays as in the file. `layer`: of a matrix
   // that lies in one.
   std::optional<DType> dtype_of(WeightGroup group, std::optional<uint32_t> layer) const noexcept;
@@ -76,10 +81,14 @@ struct WeightPlan {
 // that a zero activation skips its bytes.
 Layout default_layout(WeightGroup group, DType dtype) noexcept;
 
-// `base` with the layouts that `text` names: one layout for all dense matrices ("row_major"), or a
-// list "GROUP=LAYOUT,GROUP=LAYOUT" with the groups att, low_rank, ffn, ffn.key, ffn.value, head.
-// Empty text changes nothing. A lone layout leaves ffn.value alone unless it is col_major: the
-// sparse product wants the rows of a col side by side.
+// The groups whose layout a plan chooses, in the order of use.
+inline constexpr std::array<WeightGroup, 5> kMatrixGroups = {
+    WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
+    WeightGroup::kHead};
+
+// `base` with the layouts that `text` names: one layout for all matrices ("row_major"), ffn.value
+// among them, which only col_major lets skip zeros; or a list "GROUP=LAYOUT,GROUP=LAYOUT" with the
+// groups att, low_rank, ffn (both), ffn.key, ffn.value, head. Empty text changes nothing.
 Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& base = {});
 
 // `base` with the rules that `text` names behind its own: one dtype ("int8": the attention and ffn
@@ -87,5 +96,11 @@ Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& ba
 // blocks.FIRST-LAST=DTYPE (blocks.3=DTYPE for one layer), where DTYPE is int8, nf4, sf4 or file.
 // Empty text changes nothing.
 Result<WeightPlan> parse_quant(std::string_view text, const WeightPlan& base = {});
+
+// "packed" and "separate"; "hot" and "file".
+std::string_view to_string(ActivationLayout layout) noexcept;
+std::string_view to_string(Placement placement) noexcept;
+Result<ActivationLayout> parse_activations(std::string_view text);
+Result<Placement> parse_placement(std::string_view text);
 
 }  // namespace skein

@@ -11,14 +11,27 @@ TEST(WeightPlanTest, EmptyTextIsTheDefault) {
   EXPECT_EQ(WeightPlan{}.layout_of(WeightGroup::kVector), Layout::row_major());
 }
 
-TEST(WeightPlanTest, ALoneLayoutIsForTheDenseMatrices) {
-  const WeightPlan plan = parse_weight_plan("row_major@128B").value();
-  for (WeightGroup group :
-       {WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey, WeightGroup::kHead}) {
-    EXPECT_EQ(plan.layout_of(group), Layout::row_major(128)) << to_string(group);
+TEST(WeightPlanTest, ALoneLayoutIsForAllMatrices) {
+  for (const char* text : {"row_major@128B", "col_major", "tile(4,8)"}) {
+    const WeightPlan plan = parse_weight_plan(text).value();
+    for (const WeightGroup group : kMatrixGroups) {
+      EXPECT_EQ(to_string(plan.layout_of(group)), text) << to_string(group);
+      EXPECT_TRUE(plan.names_layout(group));
+    }
+    EXPECT_EQ(plan.layout_of(WeightGroup::kEmbedding), Layout::row_major());
+    EXPECT_FALSE(plan.names_layout(WeightGroup::kEmbedding));
   }
-  EXPECT_EQ(plan.layout_of(WeightGroup::kFfnValue), Layout::col_major(128));
-  EXPECT_EQ(parse_weight_plan("col_major").value().ffn_value, Layout::col_major());
+}
+
+TEST(WeightPlanTest, ActivationsAndPlacementHaveNames) {
+  for (const char* text : {"packed", "separate"}) {
+    EXPECT_EQ(to_string(parse_activations(text).value()), text);
+  }
+  for (const char* text : {"hot", "file"})
+    EXPECT_EQ(to_string(parse_placement(text).value()), text);
+  EXPECT_EQ(parse_activations("loose").error().message,
+            "activations: expected packed or separate, found 'loose'");
+  EXPECT_EQ(parse_placement("").error().message, "placement: expected hot or file, found ''");
 }
 
 TEST(WeightPlanTest, GroupsAreAssignedOneByOne) {

@@ -1,0 +1,139 @@
+#include "engine/plan_choice.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+
+#include "model/matrix_kinds.h"
+
+namespace skein {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kNoPlan = "none";
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// The plan that is asked for by name; empty: none is.
+std::string named_plan(const LoadOptions& options) {
+  return options.plan_path.empty() ? variable("SKEIN_PLAN") : options.plan_path;
+}
+
+// A plan file and what to think of it.
+struct Candidate {
+  PlanFile file;
+  std::string path;
+  bool named = false;
+};
+
+// The file that counts, if any. What keeps a found one from counting is a warning.
+Result<std::optional<Candidate>> find_plan_file(const LoadOptions& options, const PlanKey& key,
+                                                std::vector<std::string>& warnings) {
+  std::optional<Candidate> none;
+  Candidate candidate;
+  candidate.path = named_plan(options);
+  if (candidate.path == kNoPlan) return none;
+  candidate.named = !candidate.path.empty();
+  if (candidate.named) {
+    SKEIN_ASSIGN_OR_RETURN(candidate.file, read_plan_file(candidate.path));
+  } else {
+    candidate.path = default_plan_path(key);
+    std::error_code ignored;
+    if (candidate.path.empty() || !fs::exists(candidate.path, ignored)) return none;
+    Result<PlanFile> file = read_plan_file(candidate.path);
+    if (!file) {
+      warnings.push_back(
+          fmt::format("{}; the default plan counts (--plan none says so)", file.error().message));
+      return none;
+    }
+    candidate.file = *std::move(file);
+  }
+  if (candidate.file.key == key) return candidate;
+  warnings.push_back(
+      fmt::format("{}: expected a plan for {}, found one for {}; {}", candidate.path,
+                  to_string(key), to_string(candidate.file.key),
+                  candidate.named ? "it counts since it was named" : "the default plan counts"));
+  return candidate.named ? std::optional(std::move(candidate)) : none;
+}
+
+// Gives the layouts in the file to the kinds that are alone in their group; matrices of one group
+// and several dtypes keep the defaults, since a group has one layout. Returns how many it gave.
+Result<uint32_t> apply(const PlanFile& file, const std::vector<MatrixKind>& kinds,
+                       const Backend& backend, WeightPlan& plan) {
+  uint32_t num_given = 0;
+  for (const MatrixKind& kind : kinds) {
+    const auto in_group = [&](const MatrixKind& other) { return other.group == kind.group; };
+    const MatrixPlan* matrix = file.find(kind);
+    if (matrix == nullptr || std::count_if(kinds.begin(), kinds.end(), in_group) > 1) continue;
+    SKEIN_RETURN_IF_ERROR(check_kernel(backend.name(), backend.kernels(), matrix_op(kind.group),
+                                       kind.dtype, matrix->layout));
+    plan.set_layout(kind.group, matrix->layout);
+    ++num_given;
+  }
+  return num_given;
+}
+
+// Puts what the file says of the model into choice.plan.
+Status use_file(const Candidate& candidate, const std::string& model_path, const Backend& backend,
+                PlanChoice& choice) {
+  const Result<std::vector<MatrixKind>> kinds = read_matrix_kinds(model_path, choice.plan);
+  if (!kinds) return {};
+  WeightPlan plan = choice.plan;
+  Result<uint32_t> num_given = apply(candidate.file, *kinds, backend, plan);
+  if (!num_given) {
+    std::string message = fmt::format("{}: {}", candidate.path, num_given.error().message);
+    if (candidate.named) return error("{}", message);
+    choice.warnings.push_back(fmt::format("{}; the default plan counts", message));
+    return {};
+  }
+  if (*num_given == 0) {
+    if (!candidate.named) return {};
+    choice.warnings.push_back(
+        fmt::format("{}: expected a plan for the matrices of {}, found none; the default plan "
+                    "counts",
+                    candidate.path, model_path));
+    return {};
+  }
+  plan.activations = candidate.file.activations;
+  plan.placement = candidate.file.placement;
+  choice.plan = plan;
+  choice.path = candidate.path;
+  choice.source = candidate.named ? "named" : "found";
+  return {};
+}
+
+}  // namespace
+
+std::string default_plan_path(const PlanKey& key) {
+  fs::path folder = variable("XDG_CONFIG_HOME");
+  if (folder.empty()) {
+    const std::string home = variable("HOME");
+    if (home.empty()) return {};
+    folder = fs::path(home) / ".config";
+  }
+  return (folder / "skein" / "plans" / plan_file_name(key)).string();
+}
+
+Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& model_path,
+                               const Backend& backend) {
+  PlanChoice choice;
+  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant));
+  const PlanKey key = make_plan_key(backend, options.precision);
+  SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, key, choice.warnings));
+  if (candidate) SKEIN_RETURN_IF_ERROR(use_file(*candidate, model_path, backend, choice));
+  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_weight_plan(options.layout, choice.plan));
+  if (!options.activations.empty()) {
+    SKEIN_ASSIGN_OR_RETURN(choice.plan.activations, parse_activations(options.activations));
+  }
+  if (!options.placement.empty()) {
+    SKEIN_ASSIGN_OR_RETURN(choice.plan.placement, parse_placement(options.placement));
+  }
+  return choice;
+}
+
+}  // namespace skein
