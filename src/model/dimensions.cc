@@ -66,6 +66,27 @@ std::string shape_text(std::span<const uint64_t> shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
+Status check_dimensions(const Dimensions& dims, const std::string& path) {
+  SKEIN_RETURN_IF_ERROR(check_bound(path, "layers", dims.num_layers, kMaxNumLayers));
+  SKEIN_RETURN_IF_ERROR(
+      check_bound(path, "tokens in the vocabulary", dims.num_vocab, kMaxNumVocab));
+  SKEIN_RETURN_IF_ERROR(check_bound(path, "channels", dims.num_emb, kMaxNumEmb));
+  SKEIN_RETURN_IF_ERROR(check_bound(path, "hidden channels", dims.num_hidden, kMaxNumHidden));
+  if (dims.head_size != kHeadSize || dims.num_emb % kHeadSize != 0 ||
+      dims.num_heads != dims.num_emb / kHeadSize) {
+    return error("{}: expected a width of {} per head, found width {} and {} heads", path,
+                 kHeadSize, dims.num_emb, dims.num_heads);
+  }
+  const std::pair<const char*, uint32_t> ranks[] = {
+      {"w", dims.rank_w}, {"a", dims.rank_a}, {"v", dims.rank_v}, {"g", dims.rank_g}};
+  for (const auto& [name, rank] : ranks) {
+    // Only layers behind the first have v1 and v2.
+    if (*name == 'v' && dims.num_layers == 1 && rank == 0) continue;
+    SKEIN_RETURN_IF_ERROR(check_bound(path, fmt::format("as rank {}", name), rank, kMaxNumEmb));
+  }
+  return {};
+}
+
 Result<Dimensions> infer_dimensions(const Safetensors& file, const std::string& path) {
   SKEIN_RETURN_IF_ERROR(check_version(file, path));
   const uint64_t num_layers = count_layers(file);

@@ -20,6 +20,10 @@ inline constexpr uint32_t kHeadSize = 64;  // of every released RWKV-7
 // loader checks each against list_weights().
 Result<Dimensions> infer_dimensions(const Safetensors& file, const std::string& path);
 
+// Whether a model may have these dimensions: every one within its bound, C a multiple of the head
+// size. infer_dimensions() has asked.
+Status check_dimensions(const Dimensions& dims, const std::string& path);
+
 // "[65536, 2048]"
 std::string shape_text(std::span<const uint64_t> shape);
 

@@ -1,7 +1,9 @@
 #include "model/rwkv7.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
+#include <utility>
 
 #include "base/check.h"
 
@@ -44,6 +46,19 @@ Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols
 }
 
 }  // namespace
+
+void Rwkv7::set_reports(std::vector<WeightReport> reports, const std::string& path) {
+  reports_ = std::move(reports);
+  std::array<uint64_t, kDTypes.size()> elems_of_dtype{};
+  for (const WeightReport& report : reports_) {
+    const uint64_t num_elems = report.rows * report.cols;
+    num_parameters_ += num_elems;
+    elems_of_dtype[static_cast<size_t>(report.file_dtype)] += num_elems;
+  }
+  const auto most = std::max_element(elems_of_dtype.begin(), elems_of_dtype.end());
+  file_dtype_ = static_cast<DType>(most - elems_of_dtype.begin());
+  if (auto warning = padding_warning(reports_, path)) warnings_.push_back(*std::move(warning));
+}
 
 uint64_t Rwkv7::bytes_per_token() const noexcept {
   uint64_t bytes = 0;

@@ -16,31 +16,29 @@
 #include "model/neuron_order.h"
 #include "model/weight_list.h"
 #include "model/weight_plan.h"
+#include "model/weight_report.h"
 
 namespace skein {
 
-// What `skein inspect` says of one weight.
-struct WeightReport {
-  std::string label;
-  WeightGroup group;
-  DType file_dtype, dtype;
-  Layout layout;
-  uint64_t rows, cols;
-  uint64_t num_bytes;  // in memory, padding included
-};
+class ModelFile;
 
 class Rwkv7 {
  public:
   struct LoadOptions {
+    // Of a packed model the plan is in the file: what this one names must agree with it.
     WeightPlan plan;
     uint32_t num_threads = 1;                          // of the host, for packing
     std::function<void(double fraction)> on_progress;  // may be empty
     std::shared_ptr<const NeuronOrder> neurons;        // none: as in the file
   };
 
-  // `backend` must outlive the model. Errors: what Safetensors::open and infer_dimensions refuse; a
-  // tensor that is missing, has another shape than list_weights() expects or no float dtype; a
-  // layout that the backend has no kernel for; an order of neurons for another model; no memory.
+  // `backend` must outlive the model; `file` need not. Errors: a tensor that is missing, has
+  // another shape than list_weights() expects or no float dtype; a layout that the backend has no
+  // kernel for; an order of neurons for another model; no memory; a packed model that is not what
+  // the options ask for.
+  static Result<std::unique_ptr<Rwkv7>> load(const ModelFile& file, Backend& backend,
+                                             const LoadOptions& options);
+  // The same, and what ModelFile::open refuses.
   static Result<std::unique_ptr<Rwkv7>> load(const std::string& path, Backend& backend,
                                              const LoadOptions& options);
 
@@ -80,7 +78,11 @@ class Rwkv7 {
 
  private:
   friend class WeightLoader;
+  friend class PackedLoader;
   explicit Rwkv7(Backend& backend) : backend_(backend) {}
+
+  // In the order of use; also counts parameters and warns of padding.
+  void set_reports(std::vector<WeightReport> reports, const std::string& path);
 
   Backend& backend_;
   Dimensions dims_;

@@ -1,0 +1,40 @@
+#include "model/weight_report.h"
+
+#include <fmt/format.h>
+
+#include "base/bits.h"
+
+namespace skein {
+
+WeightReport make_report(const WeightSpec& spec, DType file_dtype, DType dtype,
+                         const AnyMapping& mapping) {
+  const uint64_t elem_bytes = ceil_div<uint64_t>(spec.rows * spec.cols * element_bits(dtype), 8);
+  const uint64_t all_scale_bytes =
+      is_quantized(dtype) ? spec.rows * num_blocks(spec.cols, dtype) * scale_bytes(dtype) : 0;
+  return {spec.label(),
+          spec.group,
+          file_dtype,
+          dtype,
+          mapping.layout(),
+          spec.rows,
+          spec.cols,
+          Tensor::span_bytes_of(mapping, dtype),
+          elem_bytes + all_scale_bytes};
+}
+
+std::optional<std::string> padding_warning(std::span<const WeightReport> reports,
+                                           const std::string& path) {
+  uint64_t num_bytes = 0, logical_bytes = 0;
+  for (const WeightReport& report : reports) {
+    num_bytes += report.num_bytes;
+    logical_bytes += report.logical_bytes;
+  }
+  if (num_bytes <= logical_bytes + logical_bytes / 2) return std::nullopt;
+  return fmt::format(
+      "{}: padding makes {} bytes of weights {}: {:.1f} times as many; smaller blocks or "
+      "alignments need less",
+      path, logical_bytes, num_bytes,
+      static_cast<double>(num_bytes) / static_cast<double>(logical_bytes));
+}
+
+}  // namespace skein

@@ -1,0 +1,269 @@
+#include "model/weight_source.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "base/hash.h"
+#include "model/dimensions.h"
+#include "tensor/pack.h"
+
+namespace skein {
+namespace {
+
+std::optional<DType> dtype_from(FileDType dtype) {
+  switch (dtype) {
+    case FileDType::kF32:
+      return DType::kF32;
+    case FileDType::kF16:
+      return DType::kF16;
+    case FileDType::kBF16:
+      return DType::kBF16;
+    default:
+      return std::nullopt;
+  }
+}
+
+// How many values are NaN or infinite: those whose exponent bits are all ones.
+template <typename Bits>
+uint64_t count_non_finite(std::span<const std::byte> bytes, Bits exponent_mask) {
+  uint64_t count = 0;
+  for (size_t i = 0; i + sizeof(Bits) <= bytes.size(); i += sizeof(Bits)) {
+    Bits bits;
+    std::memcpy(&bits, bytes.data() + i, sizeof bits);
+    count += (bits & exponent_mask) == exponent_mask ? 1u : 0u;
+  }
+  return count;
+}
+
+uint64_t count_non_finite(std::span<const std::byte> bytes, DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return count_non_finite<uint32_t>(bytes, 0x7f800000u);
+    case DType::kF16:
+      return count_non_finite<uint16_t>(bytes, 0x7c00u);
+    case DType::kBF16:
+      return count_non_finite<uint16_t>(bytes, 0x7f80u);
+    default:
+      break;
+  }
+  return 0;
+}
+
+uint64_t count_non_finite(std::span<const std::byte> bytes, DType dtype, ThreadPool& pool) {
+  std::vector<uint64_t> counts(pool.num_threads());
+  pool.run([&](uint32_t thread) {
+    const Range range = share_of(bytes.size(), 64, thread, pool.num_threads());
+    counts[thread] = count_non_finite(bytes.subspan(range.begin, range.end - range.begin), dtype);
+  });
+  return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+}
+
+// Shapes are compared without their ones, so that [1, 1, C] is a vector of C.
+std::vector<uint64_t> without_ones(std::span<const uint64_t> shape) {
+  std::vector<uint64_t> result;
+  std::copy_if(shape.begin(), shape.end(), std::back_inserter(result),
+               [](uint64_t n) { return n != 1; });
+  return result;
+}
+
+// Files of some makers hold them; no engine reads them.
+bool is_layer_0_value_residual(std::string_view name) {
+  return name == "blocks.0.att.v0" || name == "blocks.0.att.v1" || name == "blocks.0.att.v2";
+}
+
+}  // namespace
+
+uint64_t PlannedWeight::file_bytes() const noexcept {
+  uint64_t bytes = 0;
+  for (const TensorInfo* part : parts) bytes += part->data.size();
+  return bytes;
+}
+
+Result<WeightSource> WeightSource::create(const ModelFile& file, std::span<const WeightSpec> specs,
+                                          const Backend& backend,
+                                          const Rwkv7::LoadOptions& options) {
+  CHECK(file.packed() == nullptr);
+  SKEIN_RETURN_IF_ERROR(check_quant_layers(options.plan, file.dims(), file.path()));
+  if (options.neurons != nullptr) {
+    const Status status =
+        check_neuron_order(*options.neurons, file.dims().num_layers, file.dims().num_hidden);
+    if (!status) return error("{}: {}", file.path(), status.error().message);
+  }
+  WeightSource source(file, options);
+  for (const WeightSpec& spec : specs) {
+    SKEIN_RETURN_IF_ERROR(source.resolve(spec, backend, options.plan));
+  }
+  source.warn_of_unused();
+  return source;
+}
+
+Status WeightSource::resolve(const WeightSpec& spec, const Backend& backend,
+                             const WeightPlan& plan) {
+  PlannedWeight weight;
+  weight.spec = &spec;
+  for (const std::string& name : spec.names) {
+    SKEIN_ASSIGN_OR_RETURN(const TensorInfo* part, find_part(spec, name));
+    weight.parts.push_back(part);
+  }
+  weight.file_dtype = *dtype_from(weight.parts.front()->dtype);
+  weight.dtype = spec.group == WeightGroup::kVector
+                     ? DType::kF32
+                     : plan.dtype_of(spec.group, layer_of(spec)).value_or(weight.file_dtype);
+  const Layout layout = plan.layout_of(spec.group, weight.dtype);
+  if (spec.group != WeightGroup::kVector) {
+    SKEIN_RETURN_IF_ERROR(check_kernel(backend.name(), backend.kernels(), matrix_op(spec.group),
+                                       weight.dtype, layout));
+  }
+  SKEIN_ASSIGN_OR_RETURN(weight.mapping,
+                         make_mapping(layout, {spec.rows, spec.cols}, element_bits(weight.dtype)));
+  SKEIN_RETURN_IF_ERROR(make_scale_mapping(weight.mapping, weight.dtype));
+  weights_.push_back(std::move(weight));
+  return {};
+}
+
+Result<const TensorInfo*> WeightSource::find_part(const WeightSpec& spec, const std::string& name) {
+  const TensorInfo* part = file_.file()->find(name);
+  const uint64_t rows = spec.rows / spec.names.size();
+  const std::vector<uint64_t> expected =
+      rows == 1
+          ? std::vector{spec.cols}
+          : (spec.stored_transposed ? std::vector{spec.cols, rows} : std::vector{rows, spec.cols});
+  if (part == nullptr) {
+    return error("{}: expected a tensor '{}' of shape {}, found none", file_.path(), name,
+                 shape_text(expected));
+  }
+  const auto product = [](std::span<const uint64_t> shape) {
+    return std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies<>());
+  };
+  // r_k is a vector that BlinkDL's files hold as [heads, head size].
+  const std::vector<uint64_t> heads = {file_.dims().num_heads, file_.dims().head_size};
+  const bool is_vector = spec.group == WeightGroup::kVector;
+  const bool fits = without_ones(part->shape) == without_ones(expected) ||
+                    (is_vector && part->shape == heads && product(part->shape) == spec.cols);
+  if (!fits) {
+    return error("{}: tensor '{}': expected shape {}, found {}", file_.path(), name,
+                 shape_text(expected), shape_text(part->shape));
+  }
+  if (!dtype_from(part->dtype)) {
+    return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", file_.path(), name,
+                 file_dtype_name(part->dtype));
+  }
+  used_.insert(part);
+  return part;
+}
+
+void WeightSource::warn_of_unused() {
+  for (const TensorInfo& tensor : file_.file()->tensors()) {
+    if (used_.contains(&tensor) || is_layer_0_value_residual(tensor.name)) continue;
+    warnings_.push_back(fmt::format("{}: tensor '{}' is not part of RWKV-7 and is not used",
+                                    file_.path(), tensor.name));
+  }
+}
+
+void WeightSource::warn_of_non_finite(const TensorInfo& part, ThreadPool& pool) {
+  const uint64_t count = count_non_finite(part.data, *dtype_from(part.dtype), pool);
+  if (count == 0) return;
+  warnings_.push_back(fmt::format("{}: tensor '{}': {} of its values are NaN or infinite",
+                                  file_.path(), part.name, count));
+}
+
+void WeightSource::read_ahead(const PlannedWeight& weight) const {
+  for (const TensorInfo* part : weight.parts) {
+    file_.file()->file().will_need(part->offset_bytes, part->data.size());
+  }
+}
+
+void WeightSource::release(const PlannedWeight& weight) const {
+  for (const TensorInfo* part : weight.parts) {
+    file_.file()->file().release(part->offset_bytes, part->data.size());
+  }
+}
+
+Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPool& pool) {
+  const Extents extents{weight.spec->rows / weight.parts.size(), weight.spec->cols};
+  const Layout stored = weight.spec->stored_transposed ? Layout::col_major() : Layout::row_major();
+  for (size_t i = 0; i < weight.parts.size(); ++i) {
+    const TensorInfo& part = *weight.parts[i];
+    const DType dtype = *dtype_from(part.dtype);
+    // Quantizing refuses them. Of a mapped embedding all rows would have to be read.
+    if (!is_quantized(weight.dtype) && weight.spec->group != WeightGroup::kEmbedding) {
+      warn_of_non_finite(part, pool);
+    }
+    const Result<AnyMapping> source = make_mapping(stored, extents, element_bits(dtype));
+    // Stacked weights are row_major vectors: part i is row i.
+    const Result<AnyMapping> target =
+        weight.parts.size() == 1
+            ? Result<AnyMapping>(weight.mapping)
+            : make_mapping(weight.layout(), extents, element_bits(weight.dtype));
+    CHECK(source && target);
+    std::vector<std::byte> reordered;
+    const std::span<const std::byte> data = in_order(weight, part.data, reordered, pool);
+    const uint64_t part_bytes = i * Tensor::span_bytes_of(*target, weight.dtype);
+    const std::optional<RefusedBlock> refused =
+        skein::pack({data.data(), dtype, *source}, {out + part_bytes, weight.dtype, *target}, pool);
+    if (refused) {
+      return error(
+          "{}: tensor '{}': cannot quantize to {}: expected absolute values below 65520, found "
+          "another, infinity or NaN in row {}, col {} and the {} that follow",
+          file_.path(), part.name, to_string(weight.dtype), refused->row, refused->first_col,
+          std::min<uint64_t>(block_cols(weight.dtype), extents.cols - refused->first_col) - 1);
+    }
+  }
+  release(weight);
+  return {};
+}
+
+// `data` with its neurons in the order that was asked for: itself, or a copy in `room`.
+std::span<const std::byte> WeightSource::in_order(const PlannedWeight& weight,
+                                                  std::span<const std::byte> data,
+                                                  std::vector<std::byte>& room,
+                                                  ThreadPool& pool) const {
+  if (neurons_ == nullptr) return data;
+  const WeightSpec& spec = *weight.spec;
+  const Extents extents{spec.rows, spec.cols};
+  const auto order = [&] { return std::span(neurons_->layers[*layer_of(spec)]); };
+  if (spec.group == WeightGroup::kFfnKey) {
+    room = reorder_rows(data, extents, order(), pool);
+  } else if (spec.group == WeightGroup::kFfnValue) {
+    room = reorder_cols(data, extents, order(), pool);
+  } else {
+    return data;
+  }
+  return room;
+}
+
+uint64_t WeightSource::hash() const {
+  constexpr size_t kHashedBytes = 64;
+  uint64_t hash = 0;
+  for (const TensorInfo& tensor : file_.file()->tensors()) {
+    const std::string head = fmt::format("{} {} {}", tensor.name, file_dtype_name(tensor.dtype),
+                                         shape_text(tensor.shape));
+    hash = hash64(std::as_bytes(std::span(head)), hash);
+    hash = hash64(tensor.data.first(std::min(tensor.data.size(), kHashedBytes)), hash);
+  }
+  return hash;
+}
+
+std::optional<uint32_t> layer_of(const WeightSpec& spec) {
+  constexpr std::string_view kBlocks = "blocks.";
+  const std::string& name = spec.names.front();
+  if (!name.starts_with(kBlocks)) return std::nullopt;
+  uint32_t layer = 0;
+  std::from_chars(name.data() + kBlocks.size(), name.data() + name.size(), layer);
+  return layer;
+}
+
+Status check_quant_layers(const WeightPlan& plan, const Dimensions& dims, const std::string& path) {
+  for (const QuantRule& rule : plan.quant) {
+    if (!rule.group && rule.last_layer >= dims.num_layers) {
+      return error("{}: quant: expected layers 0 to {}, found blocks.{}-{}", path,
+                   dims.num_layers - 1, rule.first_layer, rule.last_layer);
+    }
+  }
+  return {};
+}
+
+}  // namespace skein

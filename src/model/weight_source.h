@@ -1,0 +1,91 @@
+// WeightSource: the weights of an ordinary model file, each checked, planned, and packed into
+// memory of the caller's when asked.
+//
+// Goals: everything that can be refused is refused before the first byte is packed; a weight may be
+// packed into an arena, a staging buffer or the next piece of a file, all the same. Non-goals:
+// deciding where a weight goes (loader.cc, pack_model.cc).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "model/model_file.h"
+#include "model/rwkv7.h"
+#include "model/weight_list.h"
+
+namespace skein {
+
+// One weight between the file and memory.
+struct PlannedWeight {
+  const WeightSpec* spec = nullptr;
+  std::vector<const TensorInfo*> parts;  // several are the rows of one weight, in order
+  DType file_dtype = DType::kF32;
+  DType dtype = DType::kF32;
+  AnyMapping mapping;
+
+  const Layout& layout() const noexcept { return mapping.layout(); }
+  uint64_t file_bytes() const noexcept;
+  uint64_t span_bytes() const noexcept { return Tensor::span_bytes_of(mapping, dtype); }
+};
+
+class WeightSource {
+ public:
+  // `file` is no packed one; it and `specs` (of its dimensions) must outlive the result. Errors:
+  // tensors that are missing, misshapen or no floats; what the plan or the order of neurons asks
+  // for and the model or the backend does not have.
+  static Result<WeightSource> create(const ModelFile& file, std::span<const WeightSpec> specs,
+                                     const Backend& backend, const Rwkv7::LoadOptions& options);
+
+  // In the order of `specs`.
+  std::span<const PlannedWeight> weights() const noexcept { return weights_; }
+
+  // Asks the disk for the weight: the next one, say, while this one is packed.
+  void read_ahead(const PlannedWeight& weight) const;
+
+  // Gives the weight's pages of the file back.
+  void release(const PlannedWeight& weight) const;
+
+  // Writes the span of the weight, weight.span_bytes() from `out` on, and gives the pages of the
+  // file back. Notes values that are NaN or infinite in warnings(). Errors: such a value where the
+  // weight is to be quantized.
+  Status pack(const PlannedWeight& weight, std::byte* out, ThreadPool& pool);
+
+  // One line each; those about tensors that nothing uses are there from the start.
+  const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+
+  // Rwkv7::hash() of the file.
+  uint64_t hash() const;
+
+ private:
+  WeightSource(const ModelFile& file, const Rwkv7::LoadOptions& options)
+      : file_(file), neurons_(options.neurons) {}
+
+  Status resolve(const WeightSpec& spec, const Backend& backend, const WeightPlan& plan);
+  Result<const TensorInfo*> find_part(const WeightSpec& spec, const std::string& name);
+  void warn_of_unused();
+  void warn_of_non_finite(const TensorInfo& part, ThreadPool& pool);
+  std::span<const std::byte> in_order(const PlannedWeight& weight, std::span<const std::byte> data,
+                                      std::vector<std::byte>& room, ThreadPool& pool) const;
+
+  const ModelFile& file_;
+  std::shared_ptr<const NeuronOrder> neurons_;
+  std::vector<PlannedWeight> weights_;
+  std::set<const TensorInfo*> used_;
+  std::vector<std::string> warnings_;
+};
+
+// The layer of "blocks.3.att.key.weight"; nothing for what lies outside of layers.
+std::optional<uint32_t> layer_of(const WeightSpec& spec);
+
+// Whether the model has the layers that the plan's rules name.
+Status check_quant_layers(const WeightPlan& plan, const Dimensions& dims, const std::string& path);
+
+}  // namespace skein
