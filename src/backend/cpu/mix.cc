@@ -72,6 +72,17 @@ void normalize_token(const MixCall& call, const float* x, float* shift) {
   mix_token_into<0>(call, x, shift, nullptr);
 }
 
+// out = y + (before - y) * mix
+void lerp_row(const float* y, const float* before, const float* mix, size_t num_emb, float* out) {
+  record_executed_cpu_target(HWY_TARGET);
+  const NormTag d;
+  for (size_t i = 0; i < num_emb; i += hn::Lanes(d)) {
+    const auto row = hn::LoadU(d, y + i);
+    const auto difference = hn::Sub(hn::LoadU(d, before + i), row);
+    hn::StoreU(hn::MulAdd(difference, hn::LoadU(d, mix + i), row), d, out + i);
+  }
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace skein
@@ -83,6 +94,7 @@ namespace {
 
 HWY_EXPORT(mix_token);
 HWY_EXPORT(normalize_token);
+HWY_EXPORT(lerp_row);
 
 // One of the two steps over a batch.
 struct MixStep {
@@ -125,6 +137,33 @@ struct MixStep {
     if (end == run_end) copy_row(shift, state_row(run));
   }
 
+  // ActivationLayout::kSeparate, the seed's present state: LN(x) into a tensor, then each of the
+  // mixed inputs by a pass of its own over all tokens. The same bits as run_all(). The normalised
+  // rows lie in work.k, which step 3 writes.
+  void run_in_passes(ThreadPool& pool) const noexcept {
+    const Batch& batch = args.batch;
+    const Activation& y = args.work.k;
+    share_tokens(pool, batch.num_tokens(), call.num_emb, [&](Range range) {
+      for (uint64_t t = range.begin; t < range.end; ++t)
+        HWY_DYNAMIC_DISPATCH(normalize_token)(call, args.work.x.row(t), y.row(t));
+    });
+    for (size_t c = 0; c < call.num_outputs; ++c) {
+      share_tokens(pool, batch.num_tokens(), call.num_emb, [&](Range range) {
+        for (const Run& run : batch.runs) {
+          const uint64_t run_end = uint64_t{run.first_token} + run.num_tokens;
+          const uint64_t end = std::min(run_end, range.end);
+          for (uint64_t t = std::max<uint64_t>(run.first_token, range.begin); t < end; ++t) {
+            const float* before = t == run.first_token ? state_row(run) : y.row(t - 1);
+            HWY_DYNAMIC_DISPATCH(lerp_row)
+            (y.row(t), before, call.mix[c], call.num_emb, out[c]->row(t));
+          }
+        }
+      });
+    }
+    for (const Run& run : batch.runs)
+      copy_row(y.row(uint64_t{run.first_token} + run.num_tokens - 1), state_row(run));
+  }
+
   void run_all(ThreadPool& pool) const noexcept {
     const Batch& batch = args.batch;
     // The thread with a run's last token writes the state that the one with its first token reads,
@@ -160,7 +199,11 @@ void mix6_step(const LayerArgs& args, ThreadPool& pool) noexcept {
     step.call.mix[c] = f32_row(w.mix, c);
     step.out[c] = &args.work.mixed[c];
   }
-  step.run_all(pool);
+  if (args.work.activation_layout == ActivationLayout::kSeparate) {
+    step.run_in_passes(pool);
+  } else {
+    step.run_all(pool);
+  }
 }
 
 void mix_step(const LayerArgs& args, ThreadPool& pool) noexcept {
