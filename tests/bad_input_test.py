@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 from skein_program import (GOLDEN, MODEL, PROGRAM, ROOT, SANITIZED, VOCAB, ProgramTest, read_safetensors,  # noqa: E402
                            run, safetensors_bytes)
 
-COMMANDS = ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "inspect", "layout", "devices"]
+COMMANDS = ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "pack", "inspect", "layout", "devices"]
 
 
 class CommandLine(ProgramTest):

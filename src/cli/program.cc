@@ -22,6 +22,7 @@
 #include "cli/logits_command.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/pack_command.h"
 #include "cli/perplexity_command.h"
 #include "cli/tokenize_command.h"
 #include "skein/skein.h"
@@ -49,6 +50,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_logits_command(app, action);
   add_perplexity_command(app, action);
   add_bench_command(app, action);
+  add_pack_command(app, action);
   add_inspect_command(app, action);
   add_layout_command(app, action);
   add_devices_command(app, action);

@@ -40,8 +40,14 @@ struct SessionImpl {
   Result<const Workspace*> run_chunk(std::span<const uint32_t> ids, bool all_logits);
 };
 
-// Where the vocabulary of the model at `model_path` lies: NAME.vocab.txt, vocab.txt or
-// rwkv_vocab_v20230424.txt in its folder. Empty where there is none.
+// Where the vocabulary of the model at `model_path` is looked for: NAME.vocab.txt, vocab.txt and
+// rwkv_vocab_v20230424.txt in its folder; and the first of them that is there, or nothing.
+std::vector<std::string> vocabulary_paths(const std::string& model_path);
 std::string find_vocabulary(const std::string& model_path);
+
+// The vocabulary at `vocab_path`, or that which is found where it is empty, if any. Errors: it
+// cannot be read, or has ids that a model with `num_vocab` tokens does not have.
+Result<std::optional<Tokenizer>> load_tokenizer(const std::string& vocab_path,
+                                                const std::string& model_path, uint32_t num_vocab);
 
 }  // namespace skein::internal

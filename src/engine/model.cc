@@ -9,6 +9,7 @@
 #include "engine/backends.h"
 #include "engine/impl.h"
 #include "engine/plan_choice.h"
+#include "model/model_file.h"
 #include "skein/skein.h"
 
 namespace skein {
@@ -27,26 +28,24 @@ fs::path program_folder() {
              : fs::path(std::string(path.data(), static_cast<size_t>(length))).parent_path();
 }
 
-// The vocabulary, if the model has one. A vocabulary that was named must be there; one that was
-// found must fit.
-Result<std::optional<Tokenizer>> load_tokenizer(const LoadOptions& options,
-                                                const std::string& model_path, uint32_t num_vocab) {
-  const std::string path =
-      options.vocab_path.empty() ? internal::find_vocabulary(model_path) : options.vocab_path;
-  if (path.empty()) return std::optional<Tokenizer>();
-  SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
-  if (tokenizer.num_ids() > num_vocab) {
-    return error("{}: expected token ids below {}, the vocabulary size of {}, found ids up to {}",
-                 path, num_vocab, model_path, tokenizer.num_ids() - 1);
+// The plan of a model that is packed already is in its file; only what a user says must agree.
+Result<PlanChoice> choose_plan(LoadOptions options, const ModelFile& file, const Backend& backend) {
+  if (file.packed() == nullptr) return skein::choose_plan(options, file.path(), backend);
+  if (!options.plan_path.empty() && options.plan_path != "none") {
+    return error("{}: expected no plan for a packed model, which has its own, found {}",
+                 file.path(), options.plan_path);
   }
-  return std::optional<Tokenizer>(std::move(tokenizer));
+  options.plan_path = "none";
+  SKEIN_ASSIGN_OR_RETURN(PlanChoice choice, skein::choose_plan(options, file.path(), backend));
+  choice.source = "packed";
+  return choice;
 }
 
-ModelInfo make_info(const std::string& path, const Rwkv7& rwkv7) {
+ModelInfo make_info(const ModelFile& file, const Rwkv7& rwkv7) {
   const Dimensions& dims = rwkv7.dims();
   ModelInfo info;
-  info.path = path;
-  info.format = "safetensors";
+  info.path = file.path();
+  info.format = file.packed() != nullptr ? "packed safetensors" : "safetensors";
   info.dtype = to_string(rwkv7.file_dtype());
   info.backend = rwkv7.backend().name();
   info.device = rwkv7.backend().description();
@@ -68,15 +67,35 @@ ModelInfo make_info(const std::string& path, const Rwkv7& rwkv7) {
 
 namespace internal {
 
-std::string find_vocabulary(const std::string& model_path) {
+std::vector<std::string> vocabulary_paths(const std::string& model_path) {
   const fs::path model(model_path);
+  std::vector<std::string> paths;
   for (const std::string& name : {model.stem().string() + ".vocab.txt", std::string("vocab.txt"),
                                   std::string("rwkv_vocab_v20230424.txt")}) {
-    const fs::path candidate = model.parent_path() / name;
+    paths.push_back((model.parent_path() / name).string());
+  }
+  return paths;
+}
+
+std::string find_vocabulary(const std::string& model_path) {
+  for (const std::string& candidate : vocabulary_paths(model_path)) {
     std::error_code ignored;
-    if (fs::exists(candidate, ignored)) return candidate.string();
+    if (fs::exists(candidate, ignored)) return candidate;
   }
   return {};
+}
+
+// A vocabulary that was named must be there; one that was found must fit.
+Result<std::optional<Tokenizer>> load_tokenizer(const std::string& vocab_path,
+                                                const std::string& model_path, uint32_t num_vocab) {
+  const std::string path = vocab_path.empty() ? find_vocabulary(model_path) : vocab_path;
+  if (path.empty()) return std::optional<Tokenizer>();
+  SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
+  if (tokenizer.num_ids() > num_vocab) {
+    return error("{}: expected token ids below {}, the vocabulary size of {}, found ids up to {}",
+                 path, num_vocab, model_path, tokenizer.num_ids() - 1);
+  }
+  return std::optional<Tokenizer>(std::move(tokenizer));
 }
 
 }  // namespace internal
@@ -114,15 +133,17 @@ Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
   }
   SKEIN_ASSIGN_OR_RETURN(impl->backend,
                          make_backend(options.backend, options.num_threads, options.precision));
+  SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(path));
+  // A vocabulary that does not fit is found before any weight is packed.
+  SKEIN_ASSIGN_OR_RETURN(impl->tokenizer,
+                         internal::load_tokenizer(options.vocab_path, path, file.dims().num_vocab));
   Rwkv7::LoadOptions load_options;
-  SKEIN_ASSIGN_OR_RETURN(PlanChoice choice, choose_plan(options, path, *impl->backend));
+  SKEIN_ASSIGN_OR_RETURN(PlanChoice choice, choose_plan(options, file, *impl->backend));
   load_options.plan = choice.plan;
   load_options.num_threads = options.num_threads != 0 ? options.num_threads : num_physical_cores();
   load_options.on_progress = options.on_progress;
-  SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(path, *impl->backend, load_options));
-  SKEIN_ASSIGN_OR_RETURN(impl->tokenizer,
-                         load_tokenizer(options, path, impl->rwkv7->dims().num_vocab));
-  impl->info = make_info(path, *impl->rwkv7);
+  SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(file, *impl->backend, load_options));
+  impl->info = make_info(file, *impl->rwkv7);
   impl->info.plan_path = choice.path;
   impl->info.plan_source = choice.source;
   impl->info.warnings.insert(impl->info.warnings.begin(), choice.warnings.begin(),

@@ -5,6 +5,7 @@
 
 #include "base/thread_pool.h"
 #include "format/safetensors.h"
+#include "model/packed_header.h"
 #include "tensor/pack.h"
 
 namespace skein {
@@ -49,6 +50,11 @@ Result<std::vector<QuantError>> measure_quant_error(const Rwkv7& model, const st
     return error("{}: expected neurons in the file's order, found them in another", path);
   }
   SKEIN_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::open(path));
+  if (is_packed(file.metadata())) {
+    return error(
+        "{}: expected a model whose values are still there to compare with, found a packed one",
+        path);
+  }
   SKEIN_ASSIGN_OR_RETURN(const auto pool, ThreadPool::create(num_threads));
   Weights weights = model.weights();
   std::vector<QuantError> errors;

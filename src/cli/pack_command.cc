@@ -1,0 +1,141 @@
+#include "cli/pack_command.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/hash.h"
+#include "base/thread_pool.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/table.h"
+#include "cli/terminal.h"
+#include "engine/backends.h"
+#include "engine/impl.h"
+#include "engine/plan_choice.h"
+#include "model/pack_model.h"
+
+namespace skein::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Flags {
+  LoadOptions load;
+  std::string output;
+  bool json = false;
+};
+
+// What a user wants to know of a packed file.
+struct Outcome {
+  std::string model, output, plan, vocabulary;
+  PackSummary summary;
+  uint64_t span_bytes = 0, padding_bytes = 0;
+  double seconds = 0;
+};
+
+// Packing a model over itself would lose it.
+Status check_output(const std::string& model, const std::string& output) {
+  std::error_code ignored;
+  if (!fs::equivalent(model, output, ignored)) return {};
+  return error("{}: expected another file than the model to write to", output);
+}
+
+Result<Outcome> pack(const Flags& flags) {
+  Outcome outcome;
+  outcome.output = flags.output;
+  outcome.model = flags.load.model_path;
+  if (outcome.model.empty()) {
+    SKEIN_ASSIGN_OR_RETURN(outcome.model, default_model_path());
+  }
+  SKEIN_RETURN_IF_ERROR(check_output(outcome.model, outcome.output));
+  SKEIN_ASSIGN_OR_RETURN(
+      const auto backend,
+      make_backend(flags.load.backend, flags.load.num_threads, flags.load.precision));
+  SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(outcome.model));
+  SKEIN_RETURN_IF_ERROR(
+      internal::load_tokenizer(flags.load.vocab_path, outcome.model, file.dims().num_vocab));
+  SKEIN_ASSIGN_OR_RETURN(const PlanChoice choice, choose_plan(flags.load, outcome.model, *backend));
+  for (const std::string& warning : choice.warnings) say(fmt::format("warning: {}", warning));
+
+  ProgressBar bar("pack");
+  const InterruptGuard guard;
+  Rwkv7::LoadOptions options;
+  options.plan = choice.plan;
+  options.num_threads = flags.load.num_threads != 0 ? flags.load.num_threads : num_physical_cores();
+  options.on_progress = [&bar](double fraction) { bar.update(fraction); };
+  SKEIN_ASSIGN_OR_RETURN(outcome.summary, pack_model(file, outcome.output, *backend, options,
+                                                     [] { return InterruptGuard::interrupted(); }));
+  bar.erase();
+  outcome.seconds = bar.seconds();
+  outcome.plan = choice.plan.text();
+  outcome.vocabulary = internal::find_vocabulary(outcome.output);
+  for (const WeightReport& report : outcome.summary.reports) {
+    outcome.span_bytes += report.num_bytes;
+    outcome.padding_bytes += report.padding_bytes();
+  }
+  return outcome;
+}
+
+Status print_json(const Outcome& outcome) {
+  Json json;
+  json["model"] = outcome.model;
+  json["output"] = outcome.output;
+  json["layouts"] = outcome.plan;
+  json["tensors"] = outcome.summary.reports.size();
+  json["bytes"] = outcome.summary.file_bytes;
+  json["padding_bytes"] = outcome.padding_bytes;
+  json["vocabulary"] = outcome.vocabulary.empty() ? Json() : Json(outcome.vocabulary);
+  json["seconds"] = outcome.seconds;
+  json["warnings"] = outcome.summary.warnings;
+  return write_json(json);
+}
+
+Status print_text(const Outcome& outcome) {
+  const std::string vocabulary =
+      outcome.vocabulary.empty()
+          ? fmt::format("none beside it: looked for {}, or name one with --vocab",
+                        fmt::join(internal::vocabulary_paths(outcome.output), ", "))
+          : outcome.vocabulary;
+  return write_stdout(fmt::format(
+      "packed           {}\n"
+      "written          {}, {} in {} tensors, {:.1f} s\n"
+      "layouts          {}\n"
+      "padding          {}, {:.2f} %\n"
+      "vocabulary       {}\n",
+      outcome.model, outcome.output, bytes_text(static_cast<double>(outcome.summary.file_bytes)),
+      outcome.summary.reports.size(), outcome.seconds, outcome.plan,
+      bytes_text(static_cast<double>(outcome.padding_bytes)),
+      100 * static_cast<double>(outcome.padding_bytes) / static_cast<double>(outcome.span_bytes),
+      vocabulary));
+}
+
+Status run(const Flags& flags) {
+  SKEIN_ASSIGN_OR_RETURN(const Outcome outcome, pack(flags));
+  for (const std::string& warning : outcome.summary.warnings) {
+    say(fmt::format("warning: {}", warning));
+  }
+  return flags.json ? print_json(outcome) : print_text(outcome);
+}
+
+}  // namespace
+
+void add_pack_command(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App& command =
+      *app.add_subcommand("pack", "Write a model in its planned layouts, for loading at once");
+  command.add_option("-o,--output", flags->output, "The file to write, .safetensors")
+      ->required()
+      ->check(file_name())
+      ->type_name("FILE");
+  add_json_option(command, flags->json);
+  add_model_options(command, flags->load);
+  add_examples(command,
+               "  skein pack --quant int8 -o goose-int8.safetensors\n"
+               "  skein pack -m model.safetensors --quant ffn=nf4,att=int8 -o packed.safetensors\n"
+               "  skein generate -m packed.safetensors --vocab vocab.txt \"Once upon a time\"\n"
+               "  skein inspect -m packed.safetensors --verify");
+  command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace skein::cli
