@@ -1,6 +1,7 @@
 // The kernel table, the target's selection, gather and the bandwidth probe.
 #include "backend/cpu/matmul_kernels.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cstdlib>
@@ -29,6 +30,21 @@ TEST(MatmulKernels, EveryDtypeHasItsOps) {
         "interleave(16,*,1)");
     EXPECT_EQ(find_kernel(cpu_kernels(), MatrixOp::kSparse, dtype, Layout::col_major())->layouts,
               "col_major");
+  }
+}
+
+TEST(MatmulKernels, QuantizedOnesMultiplyInEveryLayout) {
+  for (const DType dtype : kQuantDTypes) {
+    for (const char* layout :
+         {"row_major", "row_major@128B", "interleave(16,64,1)", "col_major", "interleave(16,128,4)",
+          "interleave(16,64,8)", "interleave(3,5)", "tile(16,32)", "morton(8)"}) {
+      for (const MatrixOp op : {MatrixOp::kDense, MatrixOp::kSparse}) {
+        EXPECT_TRUE(check_kernel("cpu", cpu_kernels(), op, dtype, parse_layout(layout).value()));
+      }
+    }
+    EXPECT_EQ(find_kernel(cpu_kernels(), MatrixOp::kSparse, dtype, Layout::col_major())->name,
+              fmt::format("sparse_{}_col_major", to_string(dtype)));
+    EXPECT_EQ(find_kernel(cpu_kernels(), MatrixOp::kGather, dtype, Layout::row_major()), nullptr);
   }
 }
 

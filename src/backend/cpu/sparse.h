@@ -8,6 +8,7 @@
 // Laws: results do not depend on the number of threads, bit for bit. In `col_major` products with
 // zero (of either sign) are skipped: an infinite or NaN weight counts only where its x is not zero,
 // unless x is so dense that the dense product is taken, where it makes NaN, as in other layouts.
+// The scales of a block of cols count where one of its x is not zero.
 #pragma once
 
 #include <cstdint>

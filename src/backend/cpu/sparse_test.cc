@@ -75,6 +75,30 @@ TEST_P(SparseTest, AnyLayout) {
   }
 }
 
+// Blocks that end with the matrix, several of them, columns that begin in the middle of a byte (an
+// odd number of rows) or at an address of any alignment.
+TEST_P(SparseTest, Quantized) {
+  constexpr std::pair<uint64_t, uint64_t> kShapes[] = {{1, 1},    {1, 65},    {17, 259},
+                                                       {64, 128}, {131, 200}, {274, 579}};
+  for (const DType dtype : kQuantDTypes) {
+    for (const auto& [rows, cols] : kShapes) {
+      for (const double density : {0.0, 0.02, 0.2, 1.0}) {
+        for (const uint32_t num_tokens : {1u, 3u, 7u}) {
+          check(dtype, "col_major", rows, cols, num_tokens, density, num_tokens);
+        }
+      }
+    }
+    check(dtype, "col_major@128B", 143, 1100, 1, 0.1, 1);
+    check(dtype, "col_major@128B", 143, 1100, 21, 0.1, 8);
+    check(dtype, "col_major", 46, 300, 9, 0.2, 9, 3);
+    for (const char* layout : {"row_major", "interleave(16,128,4)", "interleave(16,64,8)",
+                               "interleave(8,16,2)", "tile(16,32)", "morton(32)"}) {
+      check(dtype, layout, 47, 131, 1, 0.1, 1);
+      check(dtype, layout, 47, 131, 21, 0.5, 21);
+    }
+  }
+}
+
 TEST_P(SparseTest, SeveralBlocksAndPasses) {
   for (const double density : {0.1, 0.8}) {
     check(DType::kF16, "col_major@64B", 143, 1100, 1, density, 1);
@@ -98,6 +122,37 @@ TEST_P(SparseTest, ZeroColumnsAreSkipped) {
     }
     const TestRows y = multiply(weights, x, start, num_tokens, num_tokens, *pools_[1]);
     expect_product(weights, x, start, y, num_tokens, true, {}, "NaN in columns of zeros");
+  }
+}
+
+// Nor are the scales of blocks of zeros, nor the codes of a zero's column in a block of others.
+TEST_P(SparseTest, BlocksOfZerosAreSkipped) {
+  for (const DType dtype : kQuantDTypes) {
+    const uint64_t block = block_cols(dtype), rows = 50, cols = 5 * block;
+    TestWeights weights = random_weights(rng_, dtype, "col_major", rows, cols);
+    for (const uint64_t b : {uint64_t{0}, uint64_t{2}, uint64_t{3}}) {
+      for (uint64_t row = 0; row < rows; ++row) {
+        std::memset(weights.tensor.scales_data() +
+                        weights.tensor.scales_mapping()(row, b) * scale_bytes(dtype),
+                    0xff, scale_bytes(dtype));  // NaN
+      }
+    }
+    for (const uint32_t num_tokens : {1u, 6u}) {
+      TestRows x(num_tokens, cols, kNaN), start(num_tokens, rows, kCanary);
+      x.fill(rng_, 0.3);
+      start.fill(rng_, 1.0);
+      for (uint32_t t = 0; t < num_tokens; ++t) {
+        for (uint64_t col = 0; col < cols; ++col) {
+          if (col / block != 1 && col / block != 4) x.row(t)[col] = t % 2 == 0 ? 0.0f : -0.0f;
+        }
+        // One block has a single non-zero.
+        std::fill(x.row(t) + block, x.row(t) + 2 * block, 0.0f);
+        x.row(t)[block + 7 * t + 3] = 0.75f;
+      }
+      const TestRows y = multiply(weights, x, start, num_tokens, num_tokens, *pools_[1]);
+      expect_product(weights, x, start, y, num_tokens, true, {},
+                     fmt::format("{}: NaN in scales of zeros", to_string(dtype)));
+    }
   }
 }
 
