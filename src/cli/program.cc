@@ -24,6 +24,7 @@
 #include "cli/output.h"
 #include "cli/pack_command.h"
 #include "cli/perplexity_command.h"
+#include "cli/profile_command.h"
 #include "cli/tokenize_command.h"
 #include "skein/skein.h"
 
@@ -50,6 +51,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_logits_command(app, action);
   add_perplexity_command(app, action);
   add_bench_command(app, action);
+  add_profile_command(app, action);
   add_pack_command(app, action);
   add_inspect_command(app, action);
   add_layout_command(app, action);
