@@ -6,4 +6,7 @@ namespace skein {
 // VDPBF16PS and the conversions of AVX512-BF16 (Zen 4, Cooper Lake, Sapphire Rapids and later).
 bool cpu_has_avx512_bf16() noexcept;
 
+// VPDPBUSD of AVX512-VNNI on 512 bits (Cascade Lake, Ice Lake, Zen 4 and later).
+bool cpu_has_avx512_vnni() noexcept;
+
 }  // namespace skein

@@ -15,16 +15,17 @@ struct CpuTarget {
   std::string_view name;
   int64_t highway_target;
   bool needs_avx512_bf16 = false;
+  bool has_avx512 = false;
 };
 
 // Worst first. Highway's AVX3_DL without BF16 (Ice Lake) is `avx512` here: the two differ in
-// nothing that the kernels use.
+// nothing that the kernels use but VNNI, which is asked for apart.
 #if HWY_ARCH_X86
 constexpr CpuTarget kTargets[] = {{"scalar", HWY_BASELINE_SCALAR},
                                   {"sse4", HWY_SSE4},
                                   {"avx2", HWY_AVX2},
-                                  {"avx512", HWY_AVX3},
-                                  {"zen4", HWY_AVX3_DL, true}};
+                                  {"avx512", HWY_AVX3, false, true},
+                                  {"zen4", HWY_AVX3_DL, true, true}};
 #else
 constexpr CpuTarget kTargets[] = {{"scalar", HWY_BASELINE_SCALAR}, {"native", HWY_STATIC_TARGET}};
 #endif
@@ -91,6 +92,12 @@ std::string_view cpu_target_name() noexcept {
 bool cpu_target_has_bf16() noexcept {
   const CpuTarget* chosen = g_chosen.load(std::memory_order_relaxed);
   return chosen != nullptr ? chosen->needs_avx512_bf16 : best_target().needs_avx512_bf16;
+}
+
+bool cpu_target_has_vnni() noexcept {
+  static const bool cpu_has = cpu_has_avx512_vnni();
+  const CpuTarget* chosen = g_chosen.load(std::memory_order_relaxed);
+  return cpu_has && (chosen != nullptr ? chosen->has_avx512 : best_target().has_avx512);
 }
 
 void record_executed_cpu_target(int64_t highway_target) noexcept {

@@ -7,7 +7,7 @@
 //   scalar   portable C++, one element at a time
 //   sse4     SSE4.1 and 4.2, no fused multiply-add
 //   avx2     AVX2, FMA, F16C
-//   avx512   AVX-512 F, BW, CD, DQ, VL
+//   avx512   AVX-512 F, BW, CD, DQ, VL; where the CPU has VNNI too, at Precision::kFast that
 //   zen4     avx512 and VNNI, VBMI2, BF16 and the rest of Zen 4's list (Sapphire Rapids has them
 //   too)
 //
@@ -38,6 +38,10 @@ std::string_view cpu_target_name() noexcept;
 
 // Whether the chosen target has products of pairs of bf16 (VDPBF16PS).
 bool cpu_target_has_bf16() noexcept;
+
+// Whether the chosen target may use products of int8 (VPDPBUSD): avx512 and zen4, where the CPU has
+// them.
+bool cpu_target_has_vnni() noexcept;
 
 // Kernels note the target that they were compiled for, so that a test can prove that the forced one
 // ran: clear, call a kernel, compare. The record is of the last kernel on any thread; "" is none.

@@ -62,8 +62,9 @@ class DenseScratch {
 
 // Runs all jobs in one parallel region: the rows of all of them are shared out by bytes, each
 // thread gets one contiguous piece. No job may read what another one writes. num_tokens >= 1;
-// scratch.num_threads() >= pool.num_threads(). kFast rounds weights and x to bf16 where the target
-// has bf16 products and there are tokens enough for that to matter; sums stay f32.
+// scratch.num_threads() >= pool.num_threads(). kFast rounds x of quantized weights in their default
+// layouts to int8 where the CPU has products of int8 (dense_int8.h), else weights and x to bf16
+// where the target has bf16 products and there are tokens enough for that to matter; sums stay f32.
 void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precision,
            ThreadPool& pool, DenseScratch& scratch) noexcept;
 

@@ -41,12 +41,17 @@ struct PanelArgs {
   float* panel;  // [num_cols][kPanelRows], aligned to 64 B; rows from num_rows on become zero
 };
 
+struct Int8Ops;
+
 struct DenseKernel {
   KernelInfo info;
   // Up to here matvec beats decoding panels and multiplying them from the caches (dense_gemm.h).
   uint32_t max_matvec_tokens;
   void (*matvec)(const MatvecArgs&);
   void (*decode_panel)(const PanelArgs&);
+  // What kFast does with x rounded to int8 (dense_int8.h), for any number of tokens; nullptr, or
+  // returns it, where there is no such kernel.
+  const Int8Ops* (*int8_ops)() = nullptr;
 };
 
 // The tables of the kernel files; dense.cc joins them.

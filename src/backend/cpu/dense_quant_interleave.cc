@@ -17,6 +17,8 @@
 //
 #include <algorithm>
 
+#include "backend/cpu/code_stream.h"
+#include "backend/cpu/dense_int8.h"
 #include "backend/cpu/dense_kernel.h"
 #include "backend/cpu/matmul-inl.h"
 #include "backend/cpu/quant-inl.h"
@@ -142,38 +144,6 @@ HWY_INLINE void add_run(const Codec& codec, const uint8_t* w, const float* const
   }
   add_chunk<kTokens>(codec, w, edge_x, 0, acc);
 }
-
-// Where the codes of 16 rows lie, walked from the first col to the last.
-class CodeStream {
- public:
-  CodeStream(const Interleave& mapping, const uint8_t* codes, uint32_t code_bits, uint64_t row)
-      : at_(codes + mapping.block_offset(row / 16, uint64_t{0}) * code_bits / 8),
-        code_bits_(code_bits),
-        gap_bytes_((mapping.block_stride() - uint64_t{16} * mapping.block_cols()) * code_bits / 8),
-        // Blocks without gaps between them are one run.
-        run_cols_(gap_bytes_ == 0 ? ~uint64_t{0} : mapping.block_cols()),
-        left_cols_(run_cols_) {}
-
-  const uint8_t* at() const { return at_; }
-  // At most num_cols, those that lie side by side.
-  size_t run(size_t num_cols) const { return std::min(num_cols, left_cols_); }
-  // num_cols: whole chunks, at most run(); less only at the last col.
-  HWY_INLINE void skip(size_t num_cols) {
-    at_ += num_cols * 16 * code_bits_ / 8;
-    left_cols_ -= num_cols;
-    if (left_cols_ == 0) {
-      at_ += gap_bytes_;
-      left_cols_ = run_cols_;
-    }
-  }
-
- private:
-  const uint8_t* at_;
-  uint64_t code_bits_;
-  uint64_t gap_bytes_;
-  uint64_t run_cols_;
-  uint64_t left_cols_;
-};
 
 // The scales of 16 rows: 16 for each block of cols, without gaps (scale_layout()).
 template <class Codec>
@@ -371,15 +341,18 @@ std::span<const DenseKernel> dense_quant_interleave_kernels() noexcept {
       {{MatrixOp::kDense, DType::kInt8, kInt8Layouts, accepts<4>, "dense_int8_interleave"},
        kMaxMatvecTokens,
        [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_int8)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_int8)(args); }},
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_int8)(args); },
+       [] { return dense_int8_ops(DType::kInt8); }},
       {{MatrixOp::kDense, DType::kNF4, kNibbleLayouts, accepts<8>, "dense_nf4_interleave"},
        kMaxMatvecTokens,
        [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_nf4)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_nf4)(args); }},
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_nf4)(args); },
+       [] { return dense_int8_ops(DType::kNF4); }},
       {{MatrixOp::kDense, DType::kSF4, kNibbleLayouts, accepts<8>, "dense_sf4_interleave"},
        kMaxMatvecTokens,
        [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_sf4)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_sf4)(args); }},
+       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_sf4)(args); },
+       [] { return dense_int8_ops(DType::kSF4); }},
   };
   return kKernels;
 }
