@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/test_quant.h"
 #include "base/float16.h"
 
 namespace skein::testing {
@@ -62,7 +63,7 @@ inline Dimensions test_dimensions(uint32_t num_emb, uint32_t num_layers = 2,
   return dims;
 }
 
-// How the matrices lie.
+// How the matrices lie. Where `dtype` is quantized, the embedding, which never is, is f16.
 struct WeightFormat {
   DType dtype = DType::kF16;
   Layout emb = Layout::row_major();
@@ -83,11 +84,12 @@ class WeightBuilder {
     Result<AnyMapping> mapping = make_mapping(layout, {rows, cols}, element_bits(dtype));
     CHECK(mapping.has_value());
     std::vector<std::byte> bytes(Tensor::span_bytes_of(*mapping, dtype), kPoisonByte);
+    std::vector<float> values(cols);
     for (uint64_t row = 0; row < rows; ++row) {
-      for (uint64_t col = 0; col < cols; ++col) {
-        const float value = f32_from(f16_from(random_.uniform(centre - spread, centre + spread)));
-        store(value, dtype, (*mapping)(row, col), bytes);
+      for (float& value : values) {
+        value = f32_from(f16_from(random_.uniform(centre - spread, centre + spread)));
       }
+      store_row(values, dtype, *mapping, row, bytes);
     }
     Result<std::shared_ptr<Buffer>> buffer = backend_.allocate(bytes.size());
     CHECK(buffer.has_value() && backend_.upload(**buffer, 0, bytes).has_value());
@@ -105,7 +107,8 @@ class WeightBuilder {
   }
 
   Tensor emb(const Dimensions& dims) {
-    return tensor(dims.num_vocab, dims.num_emb, 0, 0.5f, format_.dtype, format_.emb);
+    const DType dtype = is_quantized(format_.dtype) ? DType::kF16 : format_.dtype;
+    return tensor(dims.num_vocab, dims.num_emb, 0, 0.5f, dtype, format_.emb);
   }
   Tensor ffn_value(const Dimensions& dims) {
     return tensor(dims.num_emb, dims.num_hidden, 0, spread_of(dims.num_hidden), format_.dtype,
@@ -116,6 +119,20 @@ class WeightBuilder {
 
  private:
   static float spread_of(uint64_t cols) { return std::sqrt(3.0f / static_cast<float>(cols)); }
+
+  static void store_row(std::span<float> values, DType dtype, const AnyMapping& mapping,
+                        uint64_t row, std::span<std::byte> bytes) {
+    if (!is_quantized(dtype)) {
+      for (uint64_t col = 0; col < values.size(); ++col) {
+        store(values[col], dtype, mapping(row, col), bytes);
+      }
+      return;
+    }
+    for (uint64_t col = 0; col < values.size(); col += block_cols(dtype)) {
+      const uint64_t count = std::min<uint64_t>(block_cols(dtype), values.size() - col);
+      store_block(bytes.data(), mapping, dtype, row, col, values.subspan(col, count));
+    }
+  }
 
   static void store(float value, DType dtype, uint64_t index, std::span<std::byte> bytes) {
     const uint32_t f32 = std::bit_cast<uint32_t>(value);

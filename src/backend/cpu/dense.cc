@@ -85,8 +85,7 @@ static_assert(kMaxGroupTokens <= kInt8Tokens);
 // The operations on x rounded to int8, or nullptr where the job is not done that way: another
 // dtype, layout or CPU, or rows of x so long (80,000 cols) that a few have no room in the scratch
 // of a thread.
-const Int8Ops* int8_ops_of(const DenseJob& job) {
-  const DenseKernel& kernel = dense_kernel_of(*job.weights);
+const Int8Ops* int8_ops_of(const DenseKernel& kernel, const DenseJob& job) {
   if (kernel.int8_ops == nullptr || !cpu_target_has_vnni()) return nullptr;
   const uint64_t bytes = Int8Rows::bytes_per_token(job.weights->cols(), job.weights->dtype());
   return bytes * kInt8Tokens <= kThreadBytes ? kernel.int8_ops() : nullptr;
@@ -182,22 +181,26 @@ void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precis
   const bool fast_gemm = fast && num_tokens >= kMinFastTokens && cpu_target_has_bf16();
   const GemmOps& gemm_ops = gemm_ops_of(fast_gemm);
   const bool is_few = num_tokens <= kMaxGroupTokens;
-  const auto ops_of = [&](const DenseJob& job) { return fast ? int8_ops_of(job) : nullptr; };
+  const auto ops_of = [&](const DenseKernel& kernel, const DenseJob& job) {
+    return fast ? int8_ops_of(kernel, job) : nullptr;
+  };
   pool.run([&](uint32_t thread) {
     float* memory = scratch.of_thread(thread);
     if (!is_few) {
       for (const DenseJob& job : jobs) {
-        if (const Int8Ops* ops = ops_of(job); ops != nullptr) {
+        if (const Int8Ops* ops = ops_of(dense_kernel_of(*job.weights), job); ops != nullptr) {
           run_int8_together(*ops, job, num_tokens, thread, pool, scratch.of_thread(0));
         }
       }
     }
     for_each_piece(
         jobs, is_few ? kRowGroup : kPanelRows, thread, pool.num_threads(),
-        [&](const DenseJob& job) { return is_few || ops_of(job) == nullptr; },
+        [&](const DenseJob& job) {
+          return is_few || ops_of(dense_kernel_of(*job.weights), job) == nullptr;
+        },
         [&](const DenseJob& job, Range rows) {
           const DenseKernel& kernel = dense_kernel_of(*job.weights);
-          if (const Int8Ops* ops = ops_of(job); ops != nullptr) {
+          if (const Int8Ops* ops = ops_of(kernel, job); ops != nullptr) {
             run_int8_alone(*ops, job, rows, num_tokens, memory);
           } else if (!fast_gemm && num_tokens <= kernel.max_matvec_tokens) {
             run_matvec(kernel, job, rows, num_tokens);

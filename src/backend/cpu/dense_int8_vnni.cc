@@ -265,12 +265,12 @@ SKEIN_AVX512_VNNI void multiply(const Weights& weights, const Int8Args& args) {
   for (; row < args.rows.end; row += 32) {
     const bool has_two = row + 16 < args.rows.end;
     for (uint64_t token = 0; token < args.num_tokens;) {
-      const size_t num_tokens = std::min<size_t>(8, args.num_tokens - token);
+      const size_t num_tokens = std::min<size_t>(kInt8Tokens, args.num_tokens - token);
       const Tile tile{args, row, token, num_tokens};
       const Tile second{args, row + 16, token, num_tokens};
       token += num_tokens;
       if (num_tokens > 4 && has_two) {
-        multiply_tile<Weights, 2, 8>(weights, tile);
+        multiply_tile<Weights, 2, kInt8Tokens>(weights, tile);
         continue;
       }
       const auto both = [&](auto multiply_one) {
@@ -278,7 +278,7 @@ SKEIN_AVX512_VNNI void multiply(const Weights& weights, const Int8Args& args) {
         if (has_two) multiply_one(weights, second);
       };
       if (num_tokens > 4) {
-        both(multiply_tile<Weights, 1, 8>);
+        both(multiply_tile<Weights, 1, kInt8Tokens>);
       } else if (num_tokens > 2) {
         both(multiply_tile<Weights, 1, 4>);
       } else if (num_tokens == 2) {

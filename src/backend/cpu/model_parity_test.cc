@@ -106,6 +106,45 @@ TEST_P(ModelParityTest, LayoutsChangeNothingButRounding) {
   }
 }
 
+WeightFormat quantized(DType dtype) {
+  WeightFormat format;
+  format.dtype = dtype;
+  format.dense =
+      dtype == DType::kInt8 ? Layout::interleave(16, 128, 4) : Layout::interleave(16, 64, 8);
+  return format;
+}
+
+TEST_P(ModelParityTest, QuantizedWeightsAreTheirDecodedValues) {
+  for (const DType dtype : kQuantDTypes) {
+    WeightFormat plain;
+    plain.dtype = dtype;
+    const Outcome expected = run(make_reference_backend(), kDims, plain, kNumTokens);
+    for (const uint32_t tokens_per_pass : {1u, 7u, kNumTokens}) {
+      SCOPED_TRACE(fmt::format("{}, {} tokens a pass", to_string(dtype), tokens_per_pass));
+      expect_near(expected, run(cpu(), kDims, quantized(dtype), tokens_per_pass), kTolerance);
+    }
+  }
+}
+
+// Where there are no products of int8 or bf16, fast is exact; where there are, threads and chunks
+// change nothing but the rounding of what is not quantized.
+TEST_P(ModelParityTest, FastPrecisionOfQuantizedWeightsIsThatOfInt8) {
+  for (const DType dtype : kQuantDTypes) {
+    const WeightFormat format = quantized(dtype);
+    const Outcome exact = run(cpu(), kDims, format, kNumTokens);
+    // A block's largest input is rounded to a 254th, and so are 4-bit codes; a layer passes through
+    // five products in a row, whose errors add up at worst.
+    const float tolerance = 2.0f / 254 * 5 * static_cast<float>(kDims.num_layers);
+    for (const uint32_t tokens_per_pass : {1u, kNumTokens}) {
+      const Outcome one = run(cpu(Precision::kFast, 1), kDims, format, tokens_per_pass);
+      expect_near(exact, one, tolerance);
+      const Outcome more = run(cpu(Precision::kFast, 2), kDims, format, tokens_per_pass);
+      EXPECT_EQ(one.logits, more.logits);
+      EXPECT_EQ(one.state, more.state);
+    }
+  }
+}
+
 TEST_P(ModelParityTest, ThreadsChangeNothing) {
   for (const uint32_t tokens_per_pass : {1u, kNumTokens}) {
     const Outcome one = run(cpu(Precision::kExact, 1), kDims, {}, tokens_per_pass);

@@ -306,6 +306,19 @@ TEST_P(StepParityTest, OtherDTypesAndLayouts) {
   }
 }
 
+// 192 cols: an int8 block and a short one.
+TEST_P(StepParityTest, QuantizedWeights) {
+  for (const DType dtype : kQuantDTypes) {
+    WeightFormat format;
+    format.dtype = dtype;
+    format.dense =
+        dtype == DType::kInt8 ? Layout::interleave(16, 128, 4) : Layout::interleave(16, 64, 8);
+    for (const uint32_t num_tokens : {1u, 5u, 33u}) {
+      run_case({192, {num_tokens}}, format, ActivationLayout::kPacked);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, StepParityTest, ::testing::ValuesIn(supported_cpu_targets()),
                          [](const auto& info) { return std::string(info.param); });
 
