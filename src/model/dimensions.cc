@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "model/packed_header.h"
+
 namespace skein {
 namespace {
 
@@ -40,6 +42,9 @@ uint64_t count_layers(const Safetensors& file) {
 
 // Says which other model this is, where its tensors tell.
 Status check_version(const Safetensors& file, const std::string& path) {
+  if (is_packed(file.metadata())) {
+    return error("{}: expected a model as it was trained, found one of skein pack", path);
+  }
   if (file.find("blocks.0.att.r_k") != nullptr) return {};
   const auto refuse = [&](std::string_view what) -> Status {
     return error("{}: expected an RWKV-7 model, found {}", path, what);
