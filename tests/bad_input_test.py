@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 from skein_program import (GOLDEN, MODEL, PROGRAM, ROOT, SANITIZED, VOCAB, ProgramTest, read_safetensors,  # noqa: E402
                            run, safetensors_bytes)
 
-COMMANDS = ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "pack", "inspect", "layout", "devices"]
+COMMANDS = ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "pack", "tune", "inspect", "layout", "devices"]
 
 
 class CommandLine(ProgramTest):
@@ -37,7 +37,10 @@ class CommandLine(ProgramTest):
                 (["--min-p", "2"], "--min-p"), (["--presence-penalty", "inf"], "--presence-penalty"),
                 (["--frequency-penalty", "x"], "--frequency-penalty"), (["--penalty-decay", "1.5"], "--penalty-decay"),
                 (["--seed", "-3"], "--seed"), (["--stop", ""], "--stop"),
-                (["--layout", "spiral"], "spiral"), (["--layout", "nose=row_major"], "nose")]:
+                (["--layout", "spiral"], "spiral"), (["--layout", "nose=row_major"], "nose"),
+                (["--quant", "int3"], "found 'int3'"), (["--activations", "loose"], "expected packed or separate, found 'loose'"),
+                (["--placement", "up"], "expected hot or file, found 'up'"), (["--plan", ""], "--plan: expected a file name"),
+                (["--plan", "/nowhere/plan.json"], "/nowhere/plan.json"), (["--plan", str(VOCAB)], "expected JSON")]:
             with self.subTest(flags=flags):
                 self.fail_with(expected, "generate", *flags, "x")
 
@@ -56,6 +59,7 @@ class CommandLine(ProgramTest):
                 (["bench", "--repeat", "0"], "--repeat"), (["bench", "--prefill", "0", "--tokens", "0"], "nothing to measure"),
                 (["bench", "--layout", "spiral"], "spiral"), (["devices", "now"], "now"), (["inspect", "now"], "now"),
                 (["layout"], "layout"), (["layout", "spiral", "2", "2"], "spiral"), (["layout", "morton(4)", "0", "2"], "0"),
+                (["tune", "--budget", "0"], "--budget: expected a time"), (["tune", "-o", ""], "--output: expected a file name"),
                 (["chat", "hello"], "hello")]:
             with self.subTest(arguments=arguments):
                 self.fail_with(expected, *arguments)

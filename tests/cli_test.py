@@ -22,7 +22,7 @@ class Help(ProgramTest):
     def test_every_command_has_examples(self):
         text = self.succeed("--help").decode()
         self.assertEqual(self.succeed().decode(), text)
-        for command in ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "profile", "pack", "inspect", "layout", "devices"]:
+        for command in ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "profile", "pack", "tune", "inspect", "layout", "devices"]:
             self.assertIn(f"\n  {command} ", text)
             self.assertRegex(self.succeed(command, "--help").decode(), f"Examples:\n *skein {command}")
 
@@ -335,7 +335,7 @@ class Looking(ProgramTest):
         names = {tensor["name"] for tensor in info["tensors"]}
         self.assertIn("blocks.3.ffn.value.weight", names)
         for tensor in info["tensors"]:
-            self.assertEqual(set(tensor), {"name", "group", "shape", "file_type", "type", "layout", "bytes"})
+            self.assertEqual(set(tensor), {"name", "group", "shape", "file_type", "type", "layout", "bytes", "padding_bytes"})
         text = self.succeed("inspect").decode()
         self.assertIn("| blocks.3.ffn.value.weight ", text)
 

@@ -18,7 +18,25 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// `count` ids of [0, num_vocab), the same on every machine (splitmix64).
+// Zero elements among the first num_cols of one token's row of an activation.
+Result<uint64_t> count_zeros(Backend& backend, const Activation& activation) {
+  std::vector<float> row(activation.num_cols);
+  SKEIN_RETURN_IF_ERROR(backend.download(*activation.buffer,
+                                         activation.offset_elems * sizeof(float),
+                                         std::as_writable_bytes(std::span(row))));
+  return static_cast<uint64_t>(std::count(row.begin(), row.end(), 0.0f));
+}
+
+// Whether the backend's sparse kernel leaves out the weights of zero activations. The oracle
+// multiplies by them.
+bool skips_zeros(const Rwkv7& rwkv7) {
+  return rwkv7.backend().name() != "reference" &&
+         rwkv7.weights().layers.front().ffn_value.layout().kind == LayoutKind::kColMajor;
+}
+
+}  // namespace
+
+// splitmix64
 std::vector<uint32_t> random_ids(uint32_t count, uint32_t num_vocab) {
   std::vector<uint32_t> ids(count);
   uint64_t state = 1;
@@ -45,24 +63,6 @@ Result<double> time_decode(Session& session, std::span<const uint32_t> ids) {
   for (const uint32_t id : ids) SKEIN_RETURN_IF_ERROR(session.step(id));
   return seconds_since(start);
 }
-
-// Zero elements among the first num_cols of one token's row of an activation.
-Result<uint64_t> count_zeros(Backend& backend, const Activation& activation) {
-  std::vector<float> row(activation.num_cols);
-  SKEIN_RETURN_IF_ERROR(backend.download(*activation.buffer,
-                                         activation.offset_elems * sizeof(float),
-                                         std::as_writable_bytes(std::span(row))));
-  return static_cast<uint64_t>(std::count(row.begin(), row.end(), 0.0f));
-}
-
-// Whether the backend's sparse kernel leaves out the weights of zero activations. The oracle
-// multiplies by them.
-bool skips_zeros(const Rwkv7& rwkv7) {
-  return rwkv7.backend().name() != "reference" &&
-         rwkv7.weights().layers.front().ffn_value.layout().kind == LayoutKind::kColMajor;
-}
-
-}  // namespace
 
 Result<double> measure_bytes_per_token(const Model& model, std::span<const uint32_t> ids) {
   CHECK(!ids.empty());

@@ -46,6 +46,13 @@ Result<ModelMeasurement> measure_model(const std::shared_ptr<Model>& model,
                                        const MeasureOptions& options,
                                        const MeasureProgress& progress);
 
+// `count` ids of [0, num_vocab), the same on every machine.
+std::vector<uint32_t> random_ids(uint32_t count, uint32_t num_vocab);
+
+// Seconds of a prompt, or of its tokens one by one, from an empty state. At least one id.
+Result<double> time_prefill(Session& session, std::span<const uint32_t> ids);
+Result<double> time_decode(Session& session, std::span<const uint32_t> ids);
+
 // Weight bytes that decoding `ids` reads a token: ModelInfo::bytes_per_token less the cols of
 // ffn.value that the kernels skip because their activation is zero. Runs the tokens once.
 Result<double> measure_bytes_per_token(const Model& model, std::span<const uint32_t> ids);

@@ -26,6 +26,7 @@
 #include "cli/perplexity_command.h"
 #include "cli/profile_command.h"
 #include "cli/tokenize_command.h"
+#include "cli/tune_command.h"
 #include "skein/skein.h"
 
 namespace skein::cli {
@@ -53,6 +54,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_bench_command(app, action);
   add_profile_command(app, action);
   add_pack_command(app, action);
+  add_tune_command(app, action);
   add_inspect_command(app, action);
   add_layout_command(app, action);
   add_devices_command(app, action);

@@ -27,7 +27,7 @@ constexpr double kMaxFigure = 1e15;
 
 // What fits into a line stays on one; the rest is a member a line.
 void print(const Json& value, size_t indent, std::string& out) {
-  constexpr size_t kLineLength = 120;
+  constexpr size_t kLineLength = 160;
   std::string line = value.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (!value.is_structured() || indent + line.size() <= kLineLength) {
     out += line;

@@ -134,4 +134,9 @@ void PlanReader::expected(std::string_view what) const {
   fail(fmt::format("expected {}, found {}", what, shown(*json_)));
 }
 
+void PlanReader::fail_to_parse(std::string_view message) const {
+  const std::string key = where_.substr(where_.rfind('.') + 1) + ": ";
+  fail(message.starts_with(key) ? message.substr(key.size()) : message);
+}
+
 }  // namespace skein

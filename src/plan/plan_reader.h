@@ -50,7 +50,7 @@ class PlanReader {
     if (*first_error_) return T{};
     Result<T> result = parse(value);
     if (!result) {
-      fail(result.error().message);
+      fail_to_parse(result.error().message);
       return T{};
     }
     return *result;
@@ -59,6 +59,8 @@ class PlanReader {
  private:
   void fail(std::string_view message) const;
   void expected(std::string_view what) const;
+  // A parser's message may begin with the name of what it parses, as the place ends with it.
+  void fail_to_parse(std::string_view message) const;
 
   const Json* json_;
   const std::string* name_;
