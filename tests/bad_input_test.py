@@ -38,7 +38,8 @@ class CommandLine(ProgramTest):
                 (["--frequency-penalty", "x"], "--frequency-penalty"), (["--penalty-decay", "1.5"], "--penalty-decay"),
                 (["--seed", "-3"], "--seed"), (["--stop", ""], "--stop"),
                 (["--layout", "spiral"], "spiral"), (["--layout", "nose=row_major"], "nose"),
-                (["--quant", "int3"], "found 'int3'"), (["--activations", "loose"], "expected packed or separate, found 'loose'"),
+                (["--quant", "int3"], "found 'int3'"),
+                (["--activations", "loose"], "expected packed or separate, found 'loose'"),
                 (["--placement", "up"], "expected hot or file, found 'up'"), (["--plan", ""], "--plan: expected a file name"),
                 (["--plan", "/nowhere/plan.json"], "/nowhere/plan.json"), (["--plan", str(VOCAB)], "expected JSON")]:
             with self.subTest(flags=flags):

@@ -22,7 +22,8 @@ class Help(ProgramTest):
     def test_every_command_has_examples(self):
         text = self.succeed("--help").decode()
         self.assertEqual(self.succeed().decode(), text)
-        for command in ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "profile", "pack", "tune", "inspect", "layout", "devices"]:
+        for command in ["generate", "chat", "tokenize", "logits", "perplexity", "bench", "profile", "pack", "tune", "inspect",
+                        "layout", "devices"]:
             self.assertIn(f"\n  {command} ", text)
             self.assertRegex(self.succeed(command, "--help").decode(), f"Examples:\n *skein {command}")
 

@@ -5,7 +5,7 @@ import sys
 import unittest
 
 sys.dont_write_bytecode = True
-from skein_program import ProgramTest, run  # noqa: E402
+from skein_program import VOCAB, ProgramTest, run  # noqa: E402
 
 BUDGET = ["--budget", "0.5s"]
 
@@ -50,6 +50,8 @@ class Plans(ProgramTest):
         bench = self.json_of("bench", "--prefill", "16", "--tokens", "4", "-r", "1", "--plan", self.path)["results"][0]
         self.assertEqual(bench["plan"]["source"], "named")
         self.assertIn("att=row_major ", bench["layout"])
+        text = self.succeed("bench", "--prefill", "0", "--tokens", "4", "-r", "1", "--plan", self.path).decode()
+        self.assertRegex(text, rf"\| tuned +\|[^|]+\|[^|]+\| +tg4 \|(.|\n)*layout tuned: att=row_major .* \(plan {self.path}\)")
         greedy = ["generate", "--temperature", "0", "--tokens", "20", "Once upon a time"]
         self.assertEqual(self.succeed(*greedy, "--plan", self.path), self.succeed(*greedy))
 
@@ -153,6 +155,9 @@ class Tune(ProgramTest):
             self.fail_with("--budget", "tune", "--budget", budget)
         self.fail_with("/dev/full", "tune", *BUDGET, "-o", "/dev/full")
         self.fail_with("missing", "tune", "-m", self.folder / "missing")
+        self.fail_with("found reference", "tune", "--backend", "reference")
+        self.succeed("pack", "-o", self.folder / "packed.safetensors")
+        self.fail_with("found a packed one", "tune", "-m", self.folder / "packed.safetensors", "--vocab", VOCAB)
         self.fail_with("-o", "tune", *BUDGET, env={"XDG_CONFIG_HOME": "", "HOME": ""})
 
 

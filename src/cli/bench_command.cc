@@ -76,7 +76,7 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
   ProgressBar bar(label);
   const ModelInfo& info = model->info();
   const std::string layout_name = !options.layout.empty()  ? options.layout
-                                  : info.plan_path.empty() ? "default"
+                                  : info.plan_path.empty() ? info.plan_source
                                                            : "tuned";
   BenchResult result{info.path,
                      info.dtype,
@@ -145,7 +145,12 @@ Json bench_json(const std::vector<BenchResult>& results) {
 // The plan that each name in the layout column stands for.
 std::map<std::string, std::string> plans_by_name(const std::vector<BenchResult>& results) {
   std::map<std::string, std::string> plans;
-  for (const BenchResult& result : results) plans[result.layout_name] = result.layout;
+  for (const BenchResult& result : results) {
+    plans[result.layout_name] = result.layout;
+    if (const Json& path = result.plan.at("path"); path.is_string()) {
+      plans[result.layout_name] += fmt::format(" (plan {})", path.get<std::string>());
+    }
+  }
   return plans;
 }
 

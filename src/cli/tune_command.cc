@@ -163,9 +163,12 @@ Result<TuneOutcome> tune(const Flags& flags, const std::shared_ptr<Model>& model
 Status run(const Flags& flags) {
   const Clock::time_point start = Clock::now();
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(flags.load));
-  if (model->info().plan_source == "packed") {
-    return error("{}: expected a model whose layouts can be chosen, found a packed one",
-                 model->info().path);
+  const ModelInfo& info = model->info();
+  if (info.plan_source == "packed") {
+    return error("{}: expected a model whose layouts can be chosen, found a packed one", info.path);
+  }
+  if (info.backend == "reference") {
+    return error("tune: expected a backend that is made for speed, found reference");
   }
   const PlanKey key = make_plan_key(*model->impl().backend, flags.load.precision);
   if (flags.path.empty() && default_plan_path(key).empty()) {
@@ -174,7 +177,7 @@ Status run(const Flags& flags) {
         "name a file with -o");
   }
   SKEIN_ASSIGN_OR_RETURN(TuneOutcome outcome, tune(flags, model, seconds_since(start)));
-  SKEIN_RETURN_IF_ERROR(write_plan(flags, key, model->info(), outcome));
+  SKEIN_RETURN_IF_ERROR(write_plan(flags, key, info, outcome));
   outcome.seconds = seconds_since(start);
   return flags.json ? write_json(tune_json(outcome)) : write_stdout(tune_text(outcome));
 }

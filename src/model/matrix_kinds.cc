@@ -32,12 +32,7 @@ void add(std::vector<MatrixKind>& kinds, WeightGroup group, DType dtype, uint64_
 std::vector<MatrixKind> sorted(std::vector<MatrixKind> kinds) {
   std::stable_sort(kinds.begin(), kinds.end(),
                    [](const MatrixKind& a, const MatrixKind& b) { return a.group < b.group; });
-  for (MatrixKind& kind : kinds) {
-    std::sort(kind.shapes.begin(), kind.shapes.end(),
-              [](const MatrixShape& a, const MatrixShape& b) {
-                return std::tie(a.rows, a.cols) < std::tie(b.rows, b.cols);
-              });
-  }
+  for (MatrixKind& kind : kinds) sort_shapes(kind.shapes);
   return kinds;
 }
 
@@ -68,6 +63,12 @@ Result<DType> file_dtype_of(const Safetensors& file, const std::string& path,
 }
 
 }  // namespace
+
+void sort_shapes(std::vector<MatrixShape>& shapes) {
+  std::sort(shapes.begin(), shapes.end(), [](const MatrixShape& a, const MatrixShape& b) {
+    return std::tie(a.rows, a.cols) < std::tie(b.rows, b.cols);
+  });
+}
 
 bool same_shapes(std::span<const MatrixShape> a, std::span<const MatrixShape> b) noexcept {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),

@@ -24,6 +24,9 @@ struct MatrixShape {
 // Whether they are the same shapes, whatever their counts. Both are sorted.
 bool same_shapes(std::span<const MatrixShape> a, std::span<const MatrixShape> b) noexcept;
 
+// // By rows, then cols.
+void sort_shapes(std::vector<MatrixShape>& shapes);
+
 // Every matrix of one group that has one dtype.
 struct MatrixKind {
   WeightGroup group = WeightGroup::kAttention;

@@ -23,7 +23,7 @@ constexpr uint32_t kVersion = 1;
 constexpr size_t kMaxDepth = 8;
 constexpr size_t kMaxEntries = 10'000;  // of each list
 constexpr uint32_t kMaxPlanTokens = 1u << 20;
-constexpr double kMaxFigure = 1e15;
+constexpr double kMaxFigure = 1e12;  // hundredths of it are exact
 
 // What fits into a line stays on one; the rest is a member a line.
 void print(const Json& value, size_t indent, std::string& out) {
@@ -135,6 +135,7 @@ MatrixKind read_kind(const PlanReader& json) {
                            entry["cols"].whole(1, kMaxNumVocab),
                            static_cast<uint32_t>(entry["count"].whole(1, kMaxEntries))});
   }
+  sort_shapes(kind.shapes);
   return kind;
 }
 

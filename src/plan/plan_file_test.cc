@@ -82,6 +82,13 @@ TEST(PlanFile, FindsMatricesByGroupTypeAndShapes) {
   EXPECT_EQ(file.find(kind), nullptr);
 }
 
+TEST(PlanFile, ShapesMayStandInAnyOrder) {
+  PlanFile file = example();
+  std::swap(file.matrices[1].kind.shapes[0], file.matrices[1].kind.shapes[1]);
+  const PlanFile read = parse_plan_file(to_text(file), "p.json").value();
+  EXPECT_NE(read.find(example().matrices[1].kind), nullptr);
+}
+
 TEST(PlanFile, MergingKeepsOtherModels) {
   PlanFile file = example(), newer = example();
   newer.date = "2027-01-01T00:00:00Z";
