@@ -50,8 +50,9 @@ class Plans(ProgramTest):
         bench = self.json_of("bench", "--prefill", "16", "--tokens", "4", "-r", "1", "--plan", self.path)["results"][0]
         self.assertEqual(bench["plan"]["source"], "named")
         self.assertIn("att=row_major ", bench["layout"])
-        text = self.succeed("bench", "--prefill", "0", "--tokens", "4", "-r", "1", "--plan", self.path).decode()
-        self.assertRegex(text, rf"\| tuned +\|[^|]+\|[^|]+\| +tg4 \|(.|\n)*layout tuned: att=row_major .* \(plan {self.path}\)")
+        text = self.succeed("bench", "--prefill", "0", "--tokens", "4", "-r", "1", "--plan", "none", "--plan", self.path).decode()
+        self.assertRegex(text, r"\| default +\|(.|\n)*\| plan.json \|")
+        self.assertRegex(text, rf"layout plan.json: att=row_major .* \(plan {self.path}\)")
         greedy = ["generate", "--temperature", "0", "--tokens", "20", "Once upon a time"]
         self.assertEqual(self.succeed(*greedy, "--plan", self.path), self.succeed(*greedy))
 

@@ -24,6 +24,7 @@ struct Flags {
   MeasureOptions measure;
   CLI::Option* models = nullptr;
   CLI::Option* layouts = nullptr;
+  CLI::Option* plans = nullptr;
   std::string threads;
   bool json = false;
 };
@@ -50,20 +51,27 @@ Figures figures_of(const TestResult& test, double bandwidth) {
 
 // Every combination that the flags ask for, model by model.
 std::vector<LoadOptions> list_cases(const Flags& flags) {
-  std::vector<std::string> models = texts(*flags.models), layouts = texts(*flags.layouts);
-  if (models.empty()) models.emplace_back();
-  if (layouts.empty()) layouts.emplace_back();
+  const auto texts_or_none = [](const CLI::Option& option) {
+    std::vector<std::string> values = texts(option);
+    if (values.empty()) values.emplace_back();
+    return values;
+  };
+  const std::vector<std::string> plans = texts_or_none(*flags.plans);
+  const std::vector<std::string> layouts = texts_or_none(*flags.layouts);
   const std::vector<uint32_t> threads =
       flags.threads.empty() ? std::vector{num_physical_cores()} : split_numbers(flags.threads);
   std::vector<LoadOptions> cases;
-  for (const std::string& model : models) {
-    for (const std::string& layout : layouts) {
-      for (const uint32_t num_threads : threads) {
-        LoadOptions options = flags.load;
-        options.model_path = model;
-        options.layout = layout;
-        options.num_threads = num_threads;
-        cases.push_back(std::move(options));
+  for (const std::string& model : texts_or_none(*flags.models)) {
+    for (const std::string& plan : plans) {
+      for (const std::string& layout : layouts) {
+        for (const uint32_t num_threads : threads) {
+          LoadOptions options = flags.load;
+          options.model_path = model;
+          options.plan_path = plan;
+          options.layout = layout;
+          options.num_threads = num_threads;
+          cases.push_back(std::move(options));
+        }
       }
     }
   }
@@ -75,9 +83,10 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(options));
   ProgressBar bar(label);
   const ModelInfo& info = model->info();
-  const std::string layout_name = !options.layout.empty()  ? options.layout
-                                  : info.plan_path.empty() ? info.plan_source
-                                                           : "tuned";
+  const std::string plan_name = info.plan_path.empty()
+                                    ? info.plan_source
+                                    : std::filesystem::path(info.plan_path).filename().string();
+  const std::string layout_name = options.layout.empty() ? plan_name : options.layout;
   BenchResult result{info.path,
                      info.dtype,
                      info.layouts,
@@ -219,10 +228,15 @@ void add_options(CLI::App& command, Flags& flags) {
                      ->check(file_name())
                      ->type_name("FILE")
                      ->group("Model");
-  flags.layouts =
-      add_texts(command, "--layout", "Weight layout; may be repeated (the default plan)")
-          ->type_name("LAYOUT")
-          ->group("Model");
+  flags.layouts = add_texts(command, "--layout", "Weight layout; may be repeated (the plan's)")
+                      ->type_name("LAYOUT")
+                      ->group("Model");
+  flags.plans = add_texts(command, "--plan",
+                          "A plan of skein tune, or none for the defaults; may be repeated\n"
+                          "(the one tuned for this machine, if any)")
+                    ->check(file_name())
+                    ->type_name("FILE")
+                    ->group("Model");
   command
       .add_option("-t,--threads", flags.threads, "Threads, one or several numbers (physical cores)")
       ->check(whole_numbers(1, kMaxThreads))
@@ -237,13 +251,15 @@ void add_bench_command(CLI::App& app, Action& action) {
   CLI::App& command = *app.add_subcommand("bench", "Measure prefill and decode");
   add_options(command, *flags);
   add_backend_options(command, flags->load);
-  add_plan_options(command, flags->load);
+  add_quant_option(command, flags->load);
+  add_order_options(command, flags->load);
   add_json_option(command, flags->json);
   add_examples(
       command,
       "  skein bench\n"
       "  skein bench -m model.safetensors --tokens 100\n"
       "  skein bench -t 1,2 --layout row_major --layout 'interleave(16,64,1)' --json\n"
+      "  skein bench --plan none --plan plan.json\n"
       "bytes/token are the weights really read, without the cols of ffn.value that zero\n"
       "activations skip; % is of the read bandwidth that the same threads had in this run.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });

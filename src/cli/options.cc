@@ -133,7 +133,7 @@ void add_backend_options(CLI::App& command, LoadOptions& options) {
           [&options](const std::string& word) {
             options.precision = word == "fast" ? Precision::kFast : Precision::kExact;
           },
-          "exact, or fast: prefill may round to bf16 (exact)")
+          "exact, or fast: products may round to bf16 or int8 (exact)")
       ->check(one_of({"exact", "fast"}))
       ->type_name("NAME")
       ->group("Model");
@@ -154,15 +154,7 @@ void add_quant_option(CLI::App& command, LoadOptions& options) {
       ->group("Model");
 }
 
-void add_plan_options(CLI::App& command, LoadOptions& options) {
-  command
-      .add_option("--plan", options.plan_path,
-                  "A plan of skein tune, or none for the defaults (the one tuned for\n"
-                  "this machine, if any)")
-      ->check(file_name())
-      ->type_name("FILE")
-      ->group("Model");
-  add_quant_option(command, options);
+void add_order_options(CLI::App& command, LoadOptions& options) {
   command
       .add_option("--activations", options.activations,
                   "The six mixed inputs: packed or separate (the plan's)")
@@ -175,6 +167,18 @@ void add_plan_options(CLI::App& command, LoadOptions& options) {
       ->check(one_of({"hot", "file"}))
       ->type_name("NAME")
       ->group("Model");
+}
+
+void add_plan_options(CLI::App& command, LoadOptions& options) {
+  command
+      .add_option("--plan", options.plan_path,
+                  "A plan of skein tune, or none for the defaults (the one tuned for\n"
+                  "this machine, if any)")
+      ->check(file_name())
+      ->type_name("FILE")
+      ->group("Model");
+  add_quant_option(command, options);
+  add_order_options(command, options);
 }
 
 void add_model_options(CLI::App& command, LoadOptions& options) {

@@ -63,9 +63,10 @@ std::string tried_text(const TuneReport& report) {
   }
   text += fmt::format(
       "read bandwidth {:.2f} GB/s; {:.1f} % of the ffn's activations are not zero\n"
-      "of default: time of one written token and {} read ones, in that layout; figures are the "
-      "best\n"
-      "of short samples, which a machine whose bandwidth changes can lift above 100 %\n",
+      "of default: time of one written token and {} read ones, in that layout; above 100 % of "
+      "read\n"
+      "are models that fit the caches, and machines whose bandwidth changes: the best sample "
+      "counts\n",
       report.bandwidth / 1e9, 100 * report.density, kPromptTokensPerToken);
   return text;
 }
