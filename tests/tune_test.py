@@ -156,6 +156,10 @@ class Tune(ProgramTest):
             self.fail_with("--budget", "tune", "--budget", budget)
         self.fail_with("/dev/full", "tune", *BUDGET, "-o", "/dev/full")
         self.fail_with("missing", "tune", "-m", self.folder / "missing")
+        precious = self.folder / "precious.txt"
+        precious.write_text("letters")
+        self.fail_with("expected a plan file to add to", "tune", *BUDGET, "-o", precious)
+        self.assertEqual(precious.read_text(), "letters")
         self.fail_with("found reference", "tune", "--backend", "reference")
         self.succeed("pack", "-o", self.folder / "packed.safetensors")
         self.fail_with("found a packed one", "tune", "-m", self.folder / "packed.safetensors", "--vocab", VOCAB)

@@ -101,8 +101,17 @@ void apply_winner(const TuneOutcome& outcome, PlanFile& file) {
   }
 }
 
-// Adds to the file that is there already, if it is of the same machine; anything else is replaced
-// only where the user named it.
+// // What the user named is a plan file, or nothing yet: a slip of the fingers must not cost a
+// model. Devices may be written to.
+Status check_output(const std::string& path) {
+  std::error_code ignored;
+  if (path.empty() || !std::filesystem::is_regular_file(path, ignored)) return {};
+  const Result<PlanFile> there = read_plan_file(path);
+  if (there) return {};
+  return error("{}; expected a plan file to add to, or no file yet", there.error().message);
+}
+
+// Adds to the file that is there already, if it is of the same machine, and replaces it otherwise.
 Status write_plan(const Flags& flags, const PlanKey& key, const ModelInfo& info,
                   TuneOutcome& outcome) {
   PlanFile file = make_plan_file(outcome.report);
@@ -162,6 +171,7 @@ Result<TuneOutcome> tune(const Flags& flags, const std::shared_ptr<Model>& model
 
 Status run(const Flags& flags) {
   const Clock::time_point start = Clock::now();
+  SKEIN_RETURN_IF_ERROR(check_output(flags.path));
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(flags.load));
   const ModelInfo& info = model->info();
   if (info.plan_source == "packed") {

@@ -32,12 +32,13 @@ struct Candidate {
 };
 
 // The file that counts, if any. What keeps a found one from counting is a warning.
-Result<std::optional<Candidate>> find_plan_file(const LoadOptions& options, const PlanKey& key,
+Result<std::optional<Candidate>> find_plan_file(const LoadOptions& options, const Backend& backend,
                                                 std::vector<std::string>& warnings) {
   std::optional<Candidate> none;
   Candidate candidate;
   candidate.path = named_plan(options);
   if (candidate.path == kNoPlan) return none;
+  const PlanKey key = make_plan_key(backend, options.precision);
   candidate.named = !candidate.path.empty();
   if (candidate.named) {
     SKEIN_ASSIGN_OR_RETURN(candidate.file, read_plan_file(candidate.path));
@@ -123,8 +124,7 @@ Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& mo
                                const Backend& backend) {
   PlanChoice choice;
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant));
-  const PlanKey key = make_plan_key(backend, options.precision);
-  SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, key, choice.warnings));
+  SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, backend, choice.warnings));
   if (candidate) SKEIN_RETURN_IF_ERROR(use_file(*candidate, model_path, backend, choice));
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_weight_plan(options.layout, choice.plan));
   if (!options.activations.empty()) {

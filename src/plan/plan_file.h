@@ -75,6 +75,7 @@ struct PlanFile {
   std::string version;  // of Skein
   std::string date;     // "2026-11-23T09:00:00Z"
   double bandwidth_gb_s = 0;
+  // Of the machine, not of a model: those of the last tuning.
   ActivationLayout activations = ActivationLayout::kPacked;
   Placement placement = Placement::kHot;
   std::vector<MatrixPlan> matrices;
