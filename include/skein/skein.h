@@ -58,8 +58,8 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path, format, dtype;       // "safetensors" or "packed safetensors"; of the source
   std::string backend, device, layouts;  // what runs it, and where the matrices lie
-  std::string plan_path;    // where the layouts come from; empty: the default plan
-  std::string plan_source;  // "default", "found" for this machine, "named", "packed"
+  std::string plan_path;                 // where the layouts come from; empty: the default plan
+  std::string plan_source;               // "default", "found" for this machine, "named", "packed"
   uint32_t num_layers = 0, num_emb = 0, num_hidden = 0, num_heads = 0, head_size = 0, num_vocab = 0;
   uint64_t num_parameters = 0;
   uint64_t bytes_per_token =
