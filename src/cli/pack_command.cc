@@ -49,10 +49,9 @@ Result<Outcome> pack(const Flags& flags) {
     SKEIN_ASSIGN_OR_RETURN(outcome.model, default_model_path());
   }
   SKEIN_RETURN_IF_ERROR(check_output(outcome.model, outcome.output));
-  SKEIN_ASSIGN_OR_RETURN(
-      const auto backend,
-      make_backend(flags.load.backend, flags.load.num_threads, flags.load.precision,
-                   flags.load.adapter));
+  SKEIN_ASSIGN_OR_RETURN(const auto backend,
+                         make_backend(flags.load.backend, flags.load.num_threads,
+                                      flags.load.precision, flags.load.adapter));
   SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(outcome.model));
   SKEIN_RETURN_IF_ERROR(
       internal::load_tokenizer(flags.load.vocab_path, outcome.model, file.dims().num_vocab));
