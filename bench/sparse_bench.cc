@@ -1,5 +1,6 @@
 // sparse(): the ffn value of a model, [C][4C] in `col_major`; density, tokens and threads as axes.
-// GB/s count the columns that one token reads, or all of them for many tokens.
+// GB/s count the columns that one token reads, or all of them for many tokens; of quantized types
+// also the scales of the blocks that those lie in.
 #include "backend/cpu/sparse.h"
 
 #include <fmt/format.h>
@@ -19,6 +20,25 @@ struct Case {
   uint32_t num_threads;
 };
 
+// Bytes of weights that x makes sparse() read.
+double bytes_of(const Case& c, const std::vector<float>& x) {
+  const uint64_t block = block_cols(c.dtype);
+  uint64_t num_cols = c.cols, blocks = num_blocks(c.cols, c.dtype);
+  if (c.num_tokens == 1) {
+    num_cols = blocks = 0;
+    for (uint64_t begin = 0; begin < c.cols; begin += block) {
+      const auto first = x.begin() + static_cast<ptrdiff_t>(begin);
+      const auto end = x.begin() + static_cast<ptrdiff_t>(std::min(begin + block, c.cols));
+      const auto count = static_cast<uint64_t>(
+          std::count_if(first, end, [](float value) { return value != 0.0f; }));
+      num_cols += count;
+      blocks += count != 0;
+    }
+  }
+  return static_cast<double>(c.rows) * (static_cast<double>(num_cols * element_bits(c.dtype)) / 8 +
+                                        static_cast<double>(blocks * scale_bytes(c.dtype)));
+}
+
 void run(benchmark::State& state, const Case& c) {
   ThreadPool& pool = pool_of(c.num_threads);
   SparseScratch scratch =
@@ -35,9 +55,7 @@ void run(benchmark::State& state, const Case& c) {
     });
     benchmark::DoNotOptimize(y.data());
   }
-  const double cols_read = c.num_tokens == 1 ? non_zeros : static_cast<double>(c.cols);
-  rates.report(cols_read * static_cast<double>(c.rows) * element_bits(c.dtype) / 8,
-               2 * non_zeros * static_cast<double>(c.rows));
+  rates.report(bytes_of(c, x), 2 * non_zeros * static_cast<double>(c.rows));
 }
 
 void add(const Case& c) {
@@ -54,7 +72,7 @@ void add(const Case& c) {
   std::vector<uint32_t> threads = {1};
   for (uint32_t n = 2; n <= all; n *= 2) threads.push_back(n);
   for (const uint64_t rows : {1024u, 2048u}) {
-    for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
+    for (const DType dtype : kAllDTypes) {
       for (const int per_cent : {5, 10, 20, 30, 50, 100}) {
         for (const uint32_t num_tokens : {1u, 8u, 32u, 128u, 512u}) {
           for (const uint32_t n : threads) add({rows, 4 * rows, dtype, per_cent, num_tokens, n});

@@ -188,14 +188,32 @@ TEST(NeuronsTest, SummaryOfAnOrderedModel) {
   const NeuronSummary after = summarize(*loaded.model, ordered);
   EXPECT_DOUBLE_EQ(before.density, after.density);
   EXPECT_DOUBLE_EQ(before.value_bytes, after.value_bytes);
-  EXPECT_DOUBLE_EQ(before.hottest_20_share, after.hottest_20_share);
   EXPECT_LT(after.runs_per_layer, before.runs_per_layer);
   EXPECT_GT(before.density, 0);
   EXPECT_LT(before.density, 0.5);
-  EXPECT_GE(before.hottest_10_share, 0.1);
-  EXPECT_GE(before.hottest_20_share, before.hottest_10_share);
-  EXPECT_GE(before.hottest_50_share, before.hottest_20_share);
-  EXPECT_LE(before.hottest_50_share, 1);
+  // The hottest come first.
+  EXPECT_GT(after.first_10_share, before.first_10_share);
+  EXPECT_GT(after.first_20_share, before.first_20_share);
+  EXPECT_GT(after.first_50_share, before.first_50_share);
+  EXPECT_GE(after.first_20_share, after.first_10_share);
+  EXPECT_GE(after.first_50_share, after.first_20_share);
+  EXPECT_LE(after.first_50_share, 1);
+}
+
+TEST(NeuronsTest, CountsOfTwoTextsAdd) {
+  const Loaded loaded = load(kGoose, "cpu");
+  const std::vector<uint32_t> ids = random_ids(30, loaded.model->dims().num_vocab, 7);
+  NeuronCounts twice = count_neurons(*loaded.model, ids).value();
+  const NeuronCounts once = twice;
+  add_counts(once, twice);
+  EXPECT_EQ(twice.num_tokens, 2 * once.num_tokens);
+  for (size_t layer = 0; layer < once.fired.size(); ++layer) {
+    EXPECT_EQ(twice.runs[layer], 2 * once.runs[layer]);
+    for (size_t i = 0; i < once.fired[layer].size(); ++i)
+      EXPECT_EQ(twice.fired[layer][i], 2 * once.fired[layer][i]);
+  }
+  EXPECT_DOUBLE_EQ(summarize(*loaded.model, twice).value_bytes,
+                   summarize(*loaded.model, once).value_bytes);
 }
 
 // Each neuron is found where the order puts it, and nothing else has moved: the logits stay, up to

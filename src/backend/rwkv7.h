@@ -140,10 +140,6 @@ struct LayerArgs {
   const Batch& batch;
   const State& state;  // the buffer is written, its description is not
   const Workspace& work;
-  // Whether to ask for weights before the step that reads them, and the layer behind this one,
-  // nullptr for the last.
-  bool ask_ahead = false;
-  const LayerWeights* next = nullptr;
 };
 
 }  // namespace skein

@@ -2,10 +2,12 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/hash.h"
 #include "base/thread_pool.h"
+#include "cli/neuron_profile.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -23,6 +25,7 @@ namespace fs = std::filesystem;
 struct Flags {
   LoadOptions load;
   std::string output;
+  std::string neurons_text_path;  // empty: neurons stay in the file's order
   bool json = false;
 };
 
@@ -30,6 +33,7 @@ struct Flags {
 struct Outcome {
   std::string model, output, plan, vocabulary;
   PackSummary summary;
+  std::optional<NeuronProfile> neurons;
   uint64_t span_bytes = 0, padding_bytes = 0;
   double seconds = 0;
 };
@@ -39,6 +43,23 @@ Status check_output(const std::string& model, const std::string& output) {
   std::error_code ignored;
   if (!fs::equivalent(model, output, ignored)) return {};
   return error("{}: expected another file than the model to write to", output);
+}
+
+// Into options.neurons, where the flags ask for it.
+Status order_neurons(const Flags& flags, const ModelFile& file, Backend& backend,
+                     const std::optional<Tokenizer>& tokenizer, Rwkv7::LoadOptions& options,
+                     Outcome& outcome) {
+  if (flags.neurons_text_path.empty()) return {};
+  if (!tokenizer) {
+    return error(
+        "{}: expected a vocabulary beside it (vocab.txt) to read {} with, found none; name one "
+        "with --vocab",
+        outcome.model, flags.neurons_text_path);
+  }
+  SKEIN_ASSIGN_OR_RETURN(outcome.neurons, profile_neurons(file, backend, options, *tokenizer,
+                                                          flags.neurons_text_path));
+  options.neurons = std::make_shared<NeuronOrder>(outcome.neurons->order);
+  return {};
 }
 
 Result<Outcome> pack(const Flags& flags) {
@@ -53,16 +74,19 @@ Result<Outcome> pack(const Flags& flags) {
                          make_backend(flags.load.backend, flags.load.num_threads,
                                       flags.load.precision, flags.load.adapter));
   SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(outcome.model));
-  SKEIN_RETURN_IF_ERROR(
+  SKEIN_ASSIGN_OR_RETURN(
+      const std::optional<Tokenizer> tokenizer,
       internal::load_tokenizer(flags.load.vocab_path, outcome.model, file.dims().num_vocab));
   SKEIN_ASSIGN_OR_RETURN(const PlanChoice choice, choose_plan(flags.load, outcome.model, *backend));
   for (const std::string& warning : choice.warnings) say(fmt::format("warning: {}", warning));
 
-  ProgressBar bar("pack");
-  const InterruptGuard guard;
   Rwkv7::LoadOptions options;
   options.plan = choice.plan;
   options.num_threads = flags.load.num_threads != 0 ? flags.load.num_threads : num_physical_cores();
+  SKEIN_RETURN_IF_ERROR(order_neurons(flags, file, *backend, tokenizer, options, outcome));
+
+  ProgressBar bar("pack");
+  const InterruptGuard guard;
   options.on_progress = [&bar](double fraction) { bar.update(fraction); };
   SKEIN_ASSIGN_OR_RETURN(outcome.summary, pack_model(file, outcome.output, *backend, options,
                                                      [] { return InterruptGuard::interrupted(); }));
@@ -86,6 +110,7 @@ Status print_json(const Outcome& outcome) {
   json["bytes"] = outcome.summary.file_bytes;
   json["padding_bytes"] = outcome.padding_bytes;
   json["vocabulary"] = outcome.vocabulary.empty() ? Json() : Json(outcome.vocabulary);
+  if (outcome.neurons) json["neurons"] = neurons_json(*outcome.neurons);
   json["seconds"] = outcome.seconds;
   json["warnings"] = outcome.summary.warnings;
   return write_json(json);
@@ -102,12 +127,13 @@ Status print_text(const Outcome& outcome) {
       "written          {}, {} in {} tensors, {:.1f} s\n"
       "layouts          {}\n"
       "padding          {}, {:.2f} %\n"
-      "vocabulary       {}\n",
+      "vocabulary       {}\n"
+      "{}",
       outcome.model, outcome.output, bytes_text(static_cast<double>(outcome.summary.file_bytes)),
       outcome.summary.reports.size(), outcome.seconds, outcome.plan,
       bytes_text(static_cast<double>(outcome.padding_bytes)),
       100 * static_cast<double>(outcome.padding_bytes) / static_cast<double>(outcome.span_bytes),
-      vocabulary));
+      vocabulary, outcome.neurons ? neurons_text(*outcome.neurons) : ""));
 }
 
 Status run(const Flags& flags) {
@@ -128,11 +154,17 @@ void add_pack_command(CLI::App& app, Action& action) {
       ->required()
       ->check(file_name())
       ->type_name("FILE");
+  command
+      .add_option("--profile-neurons", flags->neurons_text_path,
+                  "Count which ffn neurons fire over this text and pack the hot ones side by side")
+      ->check(file_name())
+      ->type_name("TEXT");
   add_json_option(command, flags->json);
   add_model_options(command, flags->load);
   add_examples(command,
                "  skein pack --quant int8 -o goose-int8.safetensors\n"
                "  skein pack -m model.safetensors --quant ffn=nf4,att=int8 -o packed.safetensors\n"
+               "  skein pack --profile-neurons corpus.txt -o hot-first.safetensors\n"
                "  skein generate -m packed.safetensors --vocab vocab.txt \"Once upon a time\"\n"
                "  skein inspect -m packed.safetensors --verify");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });

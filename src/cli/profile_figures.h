@@ -32,7 +32,7 @@ inline std::optional<Shown> shown(const ProfileReport& report, const VariantFigu
 
 // The layout of the attention matrices: what the layouts' table is about.
 inline std::string layout_name(const VariantFigures& figures) {
-  return to_string(figures.variant.plan.attention.value_or(Layout()));
+  return to_string(attention_layout(figures.variant.plan));
 }
 
 }  // namespace skein::cli

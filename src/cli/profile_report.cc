@@ -13,6 +13,7 @@ namespace skein::cli {
 namespace {
 
 constexpr std::string_view kNothing = "-";
+constexpr size_t kFewRounds = 5;
 
 std::string model_name(const std::string& path) {
   return std::filesystem::path(path).stem().string();
@@ -198,6 +199,17 @@ Bar bar_of(const ProfileReport& report, std::string name, size_t index) {
 
 std::vector<std::string> profile_notes(const ProfileReport& report) {
   std::vector<std::string> notes = {report.cache_note};
+  if (const auto noise = shown(report, report.variants.front())) {
+    notes.push_back(
+        fmt::format("noise: half of the rounds gave the baseline {:+.1f} to {:+.1f} % of itself in "
+                    "decode; less "
+                    "than that is no finding",
+                    100 * (noise->decode.low - 1), 100 * (noise->decode.high - 1)));
+  }
+  if (fewest_rounds(report) < kFewRounds) {
+    notes.push_back(fmt::format("{} round{} only, which says little: a longer --budget has more",
+                                fewest_rounds(report), fewest_rounds(report) == 1 ? "" : "s"));
+  }
   if (report.cache_bytes != 0 && report.weight_bytes < report.cache_bytes) {
     notes.push_back(fmt::format(
         "the weights ({}) fit the outermost cache ({}): their bytes come from caches, so that '% "

@@ -148,6 +148,8 @@ TEST(ProfileNotes, SayWhatTheFiguresCannot) {
   EXPECT_TRUE(has("change no address"));
   report.variants[report.experiment.ideas[0].alone].padding_bytes = 4096;
   EXPECT_FALSE(has("change no address"));
+  EXPECT_TRUE(has("3 rounds only"));
+  EXPECT_TRUE(has("noise: half of the rounds gave the baseline +0.0 to +0.0 %"));
   EXPECT_TRUE(has("'swizzled' is in place of interleave"));
 }
 

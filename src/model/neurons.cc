@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/bits.h"
+#include "base/check.h"
 
 namespace skein {
 namespace {
@@ -55,14 +56,12 @@ double value_bytes(const Tensor& value, const NeuronCounts& counts, uint64_t lay
          static_cast<double>(counts.blocks[layer]) * (span_bytes - code_bytes) / num_blocks;
 }
 
-// The share of all that fire which falls on the most frequent `part` of each layer.
-double hottest_share(const NeuronCounts& counts, double part) {
+// The share of all that fire which falls on the first `part` of each layer.
+double first_share(const NeuronCounts& counts, double part) {
   uint64_t hot = 0, all = 0;
-  for (std::vector<uint64_t> fired : counts.fired) {
-    std::sort(fired.begin(), fired.end(), std::greater<>());
-    const auto end =
-        fired.begin() + static_cast<ptrdiff_t>(part * static_cast<double>(fired.size()));
-    hot = std::accumulate(fired.begin(), end, hot);
+  for (const std::vector<uint64_t>& fired : counts.fired) {
+    const auto count = static_cast<ptrdiff_t>(part * static_cast<double>(fired.size()));
+    hot = std::accumulate(fired.begin(), fired.begin() + count, hot);
     all = std::accumulate(fired.begin(), fired.end(), all);
   }
   return all == 0 ? 0 : static_cast<double>(hot) / static_cast<double>(all);
@@ -105,6 +104,20 @@ Result<NeuronCounts> count_neurons(const Rwkv7& model, std::span<const uint32_t>
   return counts;
 }
 
+void add_counts(const NeuronCounts& more, NeuronCounts& counts) {
+  const auto add = [](const std::vector<uint64_t>& from, std::vector<uint64_t>& to) {
+    CHECK(from.size() == to.size());
+    std::transform(from.begin(), from.end(), to.begin(), to.begin(), std::plus<>());
+  };
+  CHECK(more.fired.size() == counts.fired.size() && more.block_cols == counts.block_cols);
+  counts.num_tokens += more.num_tokens;
+  for (size_t layer = 0; layer < counts.fired.size(); ++layer) {
+    add(more.fired[layer], counts.fired[layer]);
+  }
+  add(more.runs, counts.runs);
+  add(more.blocks, counts.blocks);
+}
+
 NeuronOrder order_by_frequency(const NeuronCounts& counts) {
   NeuronOrder order;
   for (const std::vector<uint64_t>& fired : counts.fired) {
@@ -130,9 +143,9 @@ NeuronSummary summarize(const Rwkv7& model, const NeuronCounts& counts) {
   const double num_neurons = num_layers * static_cast<double>(model.dims().num_hidden);
   return {fired / (num_neurons * num_tokens),
           never / num_neurons,
-          hottest_share(counts, 0.1),
-          hottest_share(counts, 0.2),
-          hottest_share(counts, 0.5),
+          first_share(counts, 0.1),
+          first_share(counts, 0.2),
+          first_share(counts, 0.5),
           runs / (num_layers * num_tokens),
           bytes / num_tokens};
 }

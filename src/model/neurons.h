@@ -34,16 +34,19 @@ struct NeuronCounts {
 Result<NeuronCounts> count_neurons(const Rwkv7& model, std::span<const uint32_t> ids,
                                    const NeuronOrder& order = {});
 
+// Adds the counts of another text, in the same order and blocks.
+void add_counts(const NeuronCounts& more, NeuronCounts& counts);
+
 // The most frequent first; equal ones in the order of their numbers.
 NeuronOrder order_by_frequency(const NeuronCounts& counts);
 
 // Means over layers and tokens.
 struct NeuronSummary {
-  double density;           // of neurons that fire
-  double never_fired;       // share of the neurons
-  double hottest_10_share;  // of all that fire: share that falls on each layer's most frequent 10 %
-  double hottest_20_share;
-  double hottest_50_share;
+  double density;         // of neurons that fire
+  double never_fired;     // share of the neurons
+  double first_10_share;  // of all that fire: share that falls on each layer's first 10 %, which
+  double first_20_share;  // are the hottest where the order is by frequency
+  double first_50_share;
   double runs_per_layer;  // a token
   double value_bytes;     // of ffn.value that a token reads in all layers: cols that fire, and the
                           // scales of their blocks

@@ -120,15 +120,7 @@ Status Rwkv7::forward(const Batch& batch, const State& state, const Workspace& w
   SKEIN_RETURN_IF_ERROR(check_batch(dims_, batch, state, work));
   backend_.embed(dims_, weights_, batch, work);
   for (uint32_t layer = 0; layer < dims_.num_layers; ++layer) {
-    const LayerWeights* next = layer + 1 < dims_.num_layers ? &weights_.layers[layer + 1] : nullptr;
-    const LayerArgs args{dims_,
-                         weights_.layers[layer],
-                         layer,
-                         batch,
-                         state,
-                         work,
-                         plan_.placement == Placement::kHot,
-                         next};
+    const LayerArgs args{dims_, weights_.layers[layer], layer, batch, state, work};
     backend_.mix6(args);
     backend_.project_in(args);
     backend_.project_out(args);

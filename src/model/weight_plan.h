@@ -32,7 +32,8 @@ struct QuantRule {
 // Where the weights lie (the seed's idea 6).
 enum class Placement : uint8_t {
   // One arena of the weights that every token reads, in the order of use, on huge pages where the
-  // system has them; the next matrix is asked for while one ends. Embedding rows stay in the file.
+  // system has them: what a kernel asks for ahead runs on into the next matrix. Embedding rows stay
+  // in the file.
   kHot,
   // Each weight in an allocation of its own, in the file's order, on small pages; nothing is asked
   // for ahead; the embedding is copied to memory beside them. What kHot is measured against.

@@ -99,14 +99,17 @@ StreamReport replay_matmul(CacheModel& cache, const Operands& at, uint32_t num_t
 StreamReport replay_sparse(CacheModel& cache, const Operands& at, std::span<const uint32_t> cols,
                            const StreamOptions& options);
 
-// What the fused LN, token shift and six mixes read and write, all f32.
+// What LN, token shift and the six mixes read and write, all f32. Packed, they are one pass over
+// the tokens; separate, as the document has them: LN(x) into a tensor, then a pass for each mix.
 struct MixOperands {
+  ActivationLayout layout = ActivationLayout::kPacked;
   uint32_t num_emb = 0;
   uint32_t max_tokens = 0;
   uint64_t x_at = 0;                            // [T][C]
   uint64_t shift_at = 0;                        // [C], of the state
   uint64_t ln_weight_at = 0, ln_bias_at = 0;    // [C]
   uint64_t mix_at = 0;                          // [6][C]
+  uint64_t normed_at = 0;                       // [T][C], separate only
   std::array<uint64_t, kNumMixes> out_at = {};  // [T][C] each
 };
 

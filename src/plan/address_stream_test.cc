@@ -149,15 +149,21 @@ TEST(AddressStream, MatmulReadsWeightsOncePerBlockOfTokens) {
 }
 
 TEST(AddressStream, Mix6CountsItsVectors) {
-  for (const ActivationLayout layout : {ActivationLayout::kSeparate, ActivationLayout::kPacked}) {
+  const auto replay = [](ActivationLayout layout) {
     AddressSpace space;
     CacheModel cache = make_cache();
-    const StreamReport report = replay_mix6(cache, place_mix(space, 768, 3, layout), 3);
-    // x three times, LN's two, the shift twice, six mixes and six outputs.
-    EXPECT_EQ(report.levels[0].accesses, 3u * 48 * (3 + 2 + 2 + 12));
-    // New lines: x and outputs of each token, the rest once.
-    EXPECT_EQ(report.memory_bytes, 64u * 48 * (3 * 7 + 2 + 1 + 6));
-  }
+    return replay_mix6(cache, place_mix(space, 768, 3, layout), 3);
+  };
+  const StreamReport packed = replay(ActivationLayout::kPacked);
+  // x three times, LN's two, the shift twice, six mixes and six outputs.
+  EXPECT_EQ(packed.levels[0].accesses, 3u * 48 * (3 + 2 + 2 + 12));
+  // New lines: x and outputs of each token, the rest once.
+  EXPECT_EQ(packed.memory_bytes, 64u * 48 * (3 * 7 + 2 + 1 + 6));
+  const StreamReport separate = replay(ActivationLayout::kSeparate);
+  // x three times, LN's two, LN(x) twice; for each mix LN(x), the one before, the mix, the output;
+  // at the end a row to the state.
+  EXPECT_EQ(separate.levels[0].accesses, 48u * (3 * (3 + 2 + 2 + 6 * 4) + 2));
+  EXPECT_EQ(separate.memory_bytes, 64u * 48 * (3 * 8 + 2 + 1 + 6));
 }
 
 TEST(AddressStream, RefusesWhatTheModelCannotAddress) {

@@ -54,6 +54,7 @@ class TokenReplay {
     scratch_at_ = space_.place(uint64_t{dims.num_emb} * 64 + uint64_t{dims.num_hidden} * 16 + 4096);
     mix_ = place_mix(space_, dims.num_emb, 1, work_.activation_layout);
     mix_.x_at = address_of(work_.x);
+    mix_.normed_at = address_of(work_.k);
     for (uint32_t c = 0; c < kNumMixes; ++c) mix_.out_at[c] = address_of(work_.mixed[c]);
     return {};
   }

@@ -165,13 +165,20 @@ WeightPlan plan_of(const Switches& switches, const WeightPlan& quant) {
   const auto place = [&](WeightGroup group, const Layout& layout) {
     layout_in(plan, group) = switches.aligned ? aligned(layout, dtype_of(plan, group)) : layout;
   };
+  // Left unset, an interleaved matrix has the layout of its own dtype, whatever its layer's rule
+  // is.
+  const bool unset = switches.order == MatrixOrder::kInterleaved && !switches.aligned;
   for (const WeightGroup group : kDenseGroups) {
-    place(group, layout_of(switches, group, dtype_of(plan, group)));
+    if (!unset) place(group, layout_of(switches, group, dtype_of(plan, group)));
   }
   place(WeightGroup::kFfnValue, switches.sparse ? Layout::col_major() : Layout::row_major());
   plan.activations = switches.packed ? ActivationLayout::kPacked : ActivationLayout::kSeparate;
   plan.placement = switches.hot ? Placement::kHot : Placement::kFile;
   return plan;
+}
+
+Layout attention_layout(const WeightPlan& plan) noexcept {
+  return plan.layout_of(WeightGroup::kAttention, dtype_of(plan, WeightGroup::kAttention));
 }
 
 Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side) {
@@ -204,7 +211,7 @@ Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side) {
     for (const WeightGroup group : kDenseGroups) {
       layout_in(plan, group) = choice.layout(group, dtype_of(plan, group));
     }
-    const std::string name = to_string(*plan.attention);
+    const std::string name = to_string(attention_layout(plan));
     experiment.layouts.push_back(list.add(name, std::move(plan)));
   }
   return experiment;

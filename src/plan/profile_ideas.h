@@ -65,6 +65,10 @@ struct Experiment {
 // The sides that morton is tried with; the fastest one is the idea.
 inline constexpr std::array<uint32_t, 3> kMortonSides = {16, 32, 64};
 
+// The layout that the attention matrices have by the plan's rules for groups: what a layout's row
+// in the table is called.
+Layout attention_layout(const WeightPlan& plan) noexcept;
+
 Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side);
 
 }  // namespace skein

@@ -43,11 +43,27 @@ TEST(ProfileIdeas, EachIdeaAloneChangesOneThing) {
 
 TEST(ProfileIdeas, InterleavedIsTheDefaultOfTheDtype) {
   const WeightPlan quant = parse_quant("att=int8,ffn=nf4").value();
-  const WeightPlan plan = plan_of(with_idea(Switches(), Idea::kBlockInterleaved), quant);
-  EXPECT_EQ(plan.attention, default_layout(WeightGroup::kAttention, DType::kInt8));
-  EXPECT_EQ(plan.ffn_key, default_layout(WeightGroup::kFfnKey, DType::kNF4));
-  EXPECT_EQ(plan.head, default_layout(WeightGroup::kHead, DType::kF16));
-  EXPECT_EQ(plan.quant, quant.quant);
+  for (const bool aligned : {false, true}) {
+    Switches switches = with_idea(Switches(), Idea::kBlockInterleaved);
+    switches.aligned = aligned;
+    const WeightPlan plan = plan_of(switches, quant);
+    const auto expect = [&](WeightGroup group, DType dtype, uint32_t align_bytes) {
+      Layout layout = default_layout(group, dtype);
+      if (aligned) layout.align_bytes = align_bytes;
+      EXPECT_EQ(plan.layout_of(group, dtype), layout);
+    };
+    expect(WeightGroup::kAttention, DType::kInt8, 256);
+    expect(WeightGroup::kFfnKey, DType::kNF4, 256);
+    expect(WeightGroup::kHead, DType::kF16, 128);
+    EXPECT_EQ(plan.quant, quant.quant);
+  }
+  // Rules for layers: each matrix has the layout of its own dtype.
+  const WeightPlan layers =
+      plan_of(with_idea(Switches(), Idea::kBlockInterleaved), parse_quant("blocks.0=nf4").value());
+  EXPECT_EQ(layers.layout_of(WeightGroup::kAttention, DType::kNF4),
+            default_layout(WeightGroup::kAttention, DType::kNF4));
+  EXPECT_EQ(layers.layout_of(WeightGroup::kAttention, DType::kF16),
+            default_layout(WeightGroup::kAttention, DType::kF16));
 }
 
 TEST(ProfileIdeas, QuantizedMatricesAlignTo256Bytes) {
@@ -93,7 +109,7 @@ TEST(ProfileIdeas, NoPlanIsMeasuredTwice) {
     // Every kind of layout is there.
     std::set<LayoutKind> kinds;
     for (const size_t i : experiment.layouts) {
-      kinds.insert(experiment.variants[i].plan.attention->kind);
+      kinds.insert(attention_layout(experiment.variants[i].plan).kind);
     }
     EXPECT_EQ(kinds.size(), 5u);
   }

@@ -100,6 +100,11 @@ class CpuBackend final : public HostBackend {
   Status finish() override { return std::exchange(pending_, Status()); }
 
  private:
+  // Left out: each thread asking, at the end of its share, for the first 1 to 48 KiB of its share
+  // of the next step's weights, and for 4 to 24 KiB of the output matrix after each head of the
+  // wkv. 0.4B, f16 and int8, Zen 5, 1 and 2 threads, 2026-11-23, 460 to 1,380 layers each: no gain
+  // (within 1 %). Where weights lie in the order of use, what a kernel asks for ahead at the end of
+  // a matrix is the beginning of the next one anyway.
   void run_dense(std::span<const DenseJob> jobs, uint32_t num_tokens) noexcept {
     dense(jobs, num_tokens, precision_, *pool_, dense_scratch_);
   }

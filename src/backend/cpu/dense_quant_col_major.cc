@@ -18,18 +18,21 @@ namespace {
 // where the second token finds them.
 constexpr uint64_t kBandRows = 1024;
 
-// Cols of one turn of tokens: two blocks, so that one is asked for while the other is summed.
-constexpr uint32_t kTurnCols = 512;
+// Cols of one turn of tokens, and of one token alone. Where a turn begins, nobody has asked for its
+// first block in time.
+constexpr uint64_t kTurnCols = 512;
+constexpr uint64_t kMaxTurnCols = 4096;
 
 template <class Codec>
 void matvec(const MatvecArgs& args) {
   record_executed_cpu_target(HWY_TARGET);
   const uint64_t cols = args.weights.cols();
-  uint32_t turn[kTurnCols];
+  uint32_t turn[kMaxTurnCols];
+  const uint64_t turn_cols = args.num_tokens == 1 ? kMaxTurnCols : kTurnCols;
   for (uint64_t row = args.rows.begin; row < args.rows.end; row += kBandRows) {
     const Range rows{row, std::min(row + kBandRows, args.rows.end)};
-    for (uint64_t col = 0; col < cols; col += kTurnCols) {
-      const uint64_t count = std::min<uint64_t>(kTurnCols, cols - col);
+    for (uint64_t col = 0; col < cols; col += turn_cols) {
+      const uint64_t count = std::min(turn_cols, cols - col);
       for (uint64_t i = 0; i < count; ++i) turn[i] = static_cast<uint32_t>(col + i);
       for (uint32_t t = 0; t < args.num_tokens; ++t) {
         add_quant_cols<Codec>(args.weights, rows,

@@ -61,19 +61,51 @@ struct BlockCols {
   }
 };
 
-// y[0, kTileRows) += the block's products. runs[i] holds the tile's codes of non-zero i; column
-// next[i] is asked for.
+// Asks for the columns of a block, run after run, a tile's bytes at a time.
+template <class Codec>
+class Ahead {
+ public:
+  // num_rows rows of each column of `block`.
+  Ahead(const BlockCols<Codec>& block, const uint8_t* codes, size_t num_rows)
+      : block_(block), codes_(codes), run_bytes_(num_rows * Codec::kBits / 8), p_(codes) {
+    begin_run();
+  }
+
+  HWY_INLINE void step() {
+    prefetch_l2(p_);
+    p_ += kTileBytes<Codec>;
+    if (p_ < end_) return;
+    ++run_;
+    begin_run();
+  }
+
+ private:
+  void begin_run() {
+    if (run_ < block_.count) p_ = byte_of<Codec>(codes_, block_.elems[run_]);
+    end_ = p_ + run_bytes_;
+  }
+
+  const BlockCols<Codec>& block_;
+  const uint8_t* codes_;
+  const size_t run_bytes_;
+  const uint8_t* p_;
+  const uint8_t* end_;
+  size_t run_ = 0;
+};
+
+// y[0, kTileRows) += the block's products of the rows from `row` on; makes num_ahead steps of
+// `ahead`.
 template <class Codec>
 HWY_INLINE void add_tile(const Codec& codec, const BlockCols<Codec>& block, const uint8_t* codes,
-                         size_t row, const BlockCols<Codec>& next, const uint8_t* scales,
-                         float* y) {
+                         size_t row, const uint8_t* scales, float* y, Ahead<Codec>& ahead,
+                         size_t num_ahead) {
   const F32Tag d;
   constexpr size_t kPairs = kTilePairs<Codec>;
   VecPair acc[kPairs];
   HWY_UNROLL(16)
   for (size_t v = 0; v < kPairs; ++v) acc[v] = {hn::Zero(d), hn::Zero(d)};
   for (size_t i = 0; i < block.count; ++i) {
-    if (i < next.count) prefetch_l2(byte_of<Codec>(codes, next.elems[i] + row));
+    if (i < num_ahead) ahead.step();
     const uint8_t* run = byte_of<Codec>(codes, block.elems[i] + row);
     const F32Vec x = hn::Set(d, block.values[i]);
     HWY_UNROLL(16)
@@ -82,9 +114,7 @@ HWY_INLINE void add_tile(const Codec& codec, const BlockCols<Codec>& block, cons
       acc[v] = {hn::MulAdd(w.a, x, acc[v].a), hn::MulAdd(w.b, x, acc[v].b)};
     }
   }
-  for (size_t i = block.count; i < next.count; ++i) {
-    prefetch_l2(byte_of<Codec>(codes, next.elems[i] + row));
-  }
+  for (size_t i = block.count; i < num_ahead; ++i) ahead.step();
   const F32Vec sum_x = hn::Set(d, block.sum_x);
   HWY_UNROLL(16)
   for (size_t v = 0; v < kPairs; ++v) {
@@ -118,8 +148,8 @@ HWY_NOINLINE void add_copied_tile(const Codec& codec, const BlockCols<Codec>& bl
   }
   std::memcpy(tile_scales, scales, num_rows * sizeof(typename Codec::Scale));
   std::memcpy(tile_y, y, num_rows * sizeof(float));
-  BlockCols<Codec> none;
-  add_tile(codec, copied, copies, 0, none, tile_scales, tile_y);
+  Ahead<Codec> nothing(copied, copies, 0);
+  add_tile(codec, copied, copies, 0, tile_scales, tile_y, nothing, 0);
   std::memcpy(y, tile_y, num_rows * sizeof(float));
 }
 
@@ -138,10 +168,13 @@ HWY_NOINLINE void add_quant_cols(const Tensor& weights, Range rows, NonZeros x, 
   if (!add) std::memset(y, 0, num_rows * sizeof(float));
   BlockCols<Codec> blocks[2];
   uint64_t end = blocks[0].fill(weights, rows.begin, x, 0);
+  Ahead<Codec> first(blocks[0], codes, num_rows);
+  for (size_t i = 0; i < blocks[0].count * ceil_div(num_rows, kTileRows<Codec>); ++i) first.step();
   for (uint32_t turn = 0; blocks[turn % 2].count != 0; ++turn) {
     const BlockCols<Codec>& block = blocks[turn % 2];
     BlockCols<Codec>& next = blocks[(turn + 1) % 2];
     end = next.fill(weights, rows.begin, x, end);
+    Ahead<Codec> ahead(next, codes, num_rows);
     size_t row = 0;
     for (; whole_bytes && row + kTileRows<Codec> <= num_rows; row += kTileRows<Codec>) {
       if (next.count != 0) {
@@ -149,7 +182,8 @@ HWY_NOINLINE void add_quant_cols(const Tensor& weights, Range rows, NonZeros x, 
           prefetch_l2(next.scales + row * kScaleBytes + bytes);
         }
       }
-      add_tile(codec, block, codes, row, next, block.scales + row * kScaleBytes, y + row);
+      add_tile(codec, block, codes, row, block.scales + row * kScaleBytes, y + row, ahead,
+               next.count);
     }
     for (; row < num_rows; row += kTileRows<Codec>) {
       add_copied_tile(codec, block, codes, row, HWY_MIN(kTileRows<Codec>, num_rows - row),
