@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,7 +39,8 @@ Result<std::string> default_model_path();
 struct LoadOptions {
   std::string model_path = {};   // empty: the shipped model
   std::string vocab_path = {};   // empty: found beside the model
-  std::string backend = "auto";  // auto, reference, cpu
+  std::string backend = "auto";  // auto, reference, cpu, webgpu
+  std::optional<uint32_t> adapter = {};  // number of the GPU for webgpu; the best one if unset
   uint32_t num_threads = 0;      // 0: one per physical core
   Precision precision = Precision::kExact;
   // A file that `skein tune` wrote. Empty: the one that $SKEIN_PLAN names, or else the one that was
