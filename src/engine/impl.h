@@ -45,7 +45,11 @@ struct SessionImpl {
 std::vector<std::string> vocabulary_paths(const std::string& model_path);
 std::string find_vocabulary(const std::string& model_path);
 
-// The vocabulary at `vocab_path`, or that which is found where it is empty, if any. Errors: it
+// The vocabulary that is in the model file itself: .gguf files may have one.
+Result<std::optional<Tokenizer>> load_own_tokenizer(const std::string& model_path);
+
+// The vocabulary at `vocab_path`; where that is empty the one beside the model, or else the model's
+// own, if any. Errors: it
 // cannot be read, or has ids that a model with `num_vocab` tokens does not have.
 Result<std::optional<Tokenizer>> load_tokenizer(const std::string& vocab_path,
                                                 const std::string& model_path, uint32_t num_vocab);

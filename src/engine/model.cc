@@ -7,6 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "engine/backends.h"
+#include "engine/gguf_vocabulary.h"
 #include "engine/impl.h"
 #include "engine/plan_choice.h"
 #include "model/model_file.h"
@@ -45,8 +46,8 @@ ModelInfo make_info(const ModelFile& file, const Rwkv7& rwkv7) {
   const Dimensions& dims = rwkv7.dims();
   ModelInfo info;
   info.path = file.path();
-  info.format = file.packed() != nullptr ? "packed safetensors" : "safetensors";
-  info.dtype = to_string(rwkv7.file_dtype());
+  info.format = file.packed() != nullptr ? "packed safetensors" : file.format_text();
+  info.dtype = rwkv7.file_type();
   info.backend = rwkv7.backend().name();
   info.device = rwkv7.backend().description();
   info.layouts = rwkv7.plan().text();
@@ -85,17 +86,34 @@ std::string find_vocabulary(const std::string& model_path) {
   return {};
 }
 
+namespace {
+
+Result<std::optional<Tokenizer>> load_found_tokenizer(const std::string& path,
+                                                      const std::string& model_path) {
+  if (path.empty()) return load_own_tokenizer(model_path);
+  SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
+  return std::optional<Tokenizer>(std::move(tokenizer));
+}
+
+}  // namespace
+
 // A vocabulary that was named must be there; one that was found must fit.
 Result<std::optional<Tokenizer>> load_tokenizer(const std::string& vocab_path,
                                                 const std::string& model_path, uint32_t num_vocab) {
   const std::string path = vocab_path.empty() ? find_vocabulary(model_path) : vocab_path;
-  if (path.empty()) return std::optional<Tokenizer>();
-  SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
-  if (tokenizer.num_ids() > num_vocab) {
+  SKEIN_ASSIGN_OR_RETURN(std::optional<Tokenizer> tokenizer,
+                         load_found_tokenizer(path, model_path));
+  if (tokenizer && tokenizer->num_ids() > num_vocab) {
     return error("{}: expected token ids below {}, the vocabulary size of {}, found ids up to {}",
-                 path, num_vocab, model_path, tokenizer.num_ids() - 1);
+                 path.empty() ? model_path : path, num_vocab, model_path, tokenizer->num_ids() - 1);
   }
-  return std::optional<Tokenizer>(std::move(tokenizer));
+  return tokenizer;
+}
+
+Result<std::optional<Tokenizer>> load_own_tokenizer(const std::string& model_path) {
+  SKEIN_ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(model_path));
+  if (file.gguf() == nullptr) return std::optional<Tokenizer>();
+  return read_gguf_vocabulary(*file.gguf(), model_path);
 }
 
 }  // namespace internal

@@ -18,6 +18,12 @@ Result<Tokenizer> Tokenizer::parse(std::string_view text, std::string_view name)
   return Tokenizer(std::move(vocabulary));
 }
 
+Result<Tokenizer> Tokenizer::from_tokens(std::span<const std::string> tokens,
+                                         std::string_view name) {
+  SKEIN_ASSIGN_OR_RETURN(Vocabulary vocabulary, make_vocabulary(tokens, name));
+  return Tokenizer(std::move(vocabulary));
+}
+
 Result<Tokenizer> Tokenizer::load(const std::string& path) {
   SKEIN_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
   const auto bytes = file.bytes();

@@ -31,6 +31,9 @@ class Tokenizer {
   // call it. Errors: "NAME:LINE: expected ..., found ...". World takes about 8 ms.
   static Result<Tokenizer> parse(std::string_view text, std::string_view name);
 
+  // The same of tokens by id; make_vocabulary() has the laws.
+  static Result<Tokenizer> from_tokens(std::span<const std::string> tokens, std::string_view name);
+
   // parse() of the file at `path`.
   static Result<Tokenizer> load(const std::string& path);
 

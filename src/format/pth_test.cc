@@ -74,7 +74,7 @@ std::string zip_of(const std::vector<Entry>& entries, bool end64 = false) {
 }
 
 std::string text(const std::string& s) { return "X" + le(static_cast<uint32_t>(s.size())) + s; }
-std::string small(uint8_t n) { return "K" + le(n); }
+std::string small(uint8_t n) { return {'K', static_cast<char>(n)}; }
 std::string global(const std::string& module, const std::string& name) {
   return "c" + module + "\n" + name + "\n";
 }

@@ -53,7 +53,8 @@ class TensorFileTest : public ::testing::Test {
   static std::string refusal(const std::string& path) {
     const auto file = TensorFile::open(path);
     if (file) return "accepted";
-    EXPECT_THAT(file.error().message, AllOf(HasSubstr("/skein-tensor-file-"), Not(HasSubstr("\n"))));
+    EXPECT_THAT(file.error().message,
+                AllOf(HasSubstr("/skein-tensor-file-"), Not(HasSubstr("\n"))));
     return file.error().message;
   }
 

@@ -56,6 +56,8 @@ class Rwkv7 {
   uint64_t hash() const noexcept { return hash_; }
   // The dtype of most of the file's matrix elements.
   DType file_dtype() const noexcept { return file_dtype_; }
+  // The same as the file names it: "f16", or a block codec such as "Q4_K".
+  const std::string& file_type() const noexcept { return file_type_; }
   uint64_t num_parameters() const noexcept { return num_parameters_; }
   // Weight bytes that one decoded token reads: all but the embedding, of which it reads one row.
   uint64_t bytes_per_token() const noexcept;
@@ -93,6 +95,7 @@ class Rwkv7 {
   std::vector<WeightReport> reports_;
   uint64_t hash_ = 0;
   DType file_dtype_ = DType::kF16;
+  std::string file_type_;
   uint64_t num_parameters_ = 0;
 };
 

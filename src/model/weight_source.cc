@@ -1,5 +1,7 @@
 #include "model/weight_source.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -12,19 +14,6 @@
 
 namespace skein {
 namespace {
-
-std::optional<DType> dtype_from(FileDType dtype) {
-  switch (dtype) {
-    case FileDType::kF32:
-      return DType::kF32;
-    case FileDType::kF16:
-      return DType::kF16;
-    case FileDType::kBF16:
-      return DType::kBF16;
-    default:
-      return std::nullopt;
-  }
-}
 
 // How many values are NaN or infinite: those whose exponent bits are all ones.
 template <typename Bits>
@@ -69,6 +58,11 @@ std::vector<uint64_t> without_ones(std::span<const uint64_t> shape) {
   return result;
 }
 
+// Whether the file holds [inputs][outputs]: BlinkDL's files do so for the low-rank matrices.
+bool is_stored_transposed(const WeightSpec& spec, const ModelTensors& tensors) {
+  return spec.stored_transposed && !tensors.low_rank_is_rows();
+}
+
 // Files of some makers hold them; no engine reads them.
 bool is_layer_0_value_residual(std::string_view name) {
   return name == "blocks.0.att.v0" || name == "blocks.0.att.v1" || name == "blocks.0.att.v2";
@@ -80,6 +74,16 @@ uint64_t PlannedWeight::file_bytes() const noexcept {
   uint64_t bytes = 0;
   for (const TensorInfo* part : parts) bytes += part->data.size();
   return bytes;
+}
+
+Layout PlannedWeight::stored_layout(const ModelTensors& tensors) const noexcept {
+  return is_stored_transposed(*spec, tensors) ? Layout::col_major() : Layout::row_major();
+}
+
+WeightReport PlannedWeight::report() const {
+  WeightReport report = make_report(*spec, file_dtype, dtype, mapping);
+  if (is_decoded()) report.file_type = file_dtype_name(parts.front()->dtype);
+  return report;
 }
 
 Result<WeightSource> WeightSource::create(const ModelFile& file, std::span<const WeightSpec> specs,
@@ -97,6 +101,7 @@ Result<WeightSource> WeightSource::create(const ModelFile& file, std::span<const
     SKEIN_RETURN_IF_ERROR(source.resolve(spec, backend, options.plan));
   }
   source.warn_of_unused();
+  source.warn_of_decoded();
   return source;
 }
 
@@ -108,7 +113,7 @@ Status WeightSource::resolve(const WeightSpec& spec, const Backend& backend,
     SKEIN_ASSIGN_OR_RETURN(const TensorInfo* part, find_part(spec, name));
     weight.parts.push_back(part);
   }
-  weight.file_dtype = *dtype_from(weight.parts.front()->dtype);
+  weight.file_dtype = *plain_dtype(weight.parts.front()->dtype);
   weight.dtype = spec.group == WeightGroup::kVector
                      ? DType::kF32
                      : plan.dtype_of(spec.group, layer_of(spec)).value_or(weight.file_dtype);
@@ -125,12 +130,12 @@ Status WeightSource::resolve(const WeightSpec& spec, const Backend& backend,
 }
 
 Result<const TensorInfo*> WeightSource::find_part(const WeightSpec& spec, const std::string& name) {
-  const TensorInfo* part = file_.file()->find(name);
+  const TensorInfo* part = file_.tensors().find(name);
   const uint64_t rows = spec.rows / spec.names.size();
   const std::vector<uint64_t> expected =
-      rows == 1
-          ? std::vector{spec.cols}
-          : (spec.stored_transposed ? std::vector{spec.cols, rows} : std::vector{rows, spec.cols});
+      rows == 1 ? std::vector{spec.cols}
+                : (is_stored_transposed(spec, file_.tensors()) ? std::vector{spec.cols, rows}
+                                                               : std::vector{rows, spec.cols});
   if (part == nullptr) {
     return error("{}: expected a tensor '{}' of shape {}, found none", file_.path(), name,
                  shape_text(expected));
@@ -147,7 +152,7 @@ Result<const TensorInfo*> WeightSource::find_part(const WeightSpec& spec, const 
     return error("{}: tensor '{}': expected shape {}, found {}", file_.path(), name,
                  shape_text(expected), shape_text(part->shape));
   }
-  if (!dtype_from(part->dtype)) {
+  if (!plain_dtype(part->dtype)) {
     return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", file_.path(), name,
                  file_dtype_name(part->dtype));
   }
@@ -156,41 +161,64 @@ Result<const TensorInfo*> WeightSource::find_part(const WeightSpec& spec, const 
 }
 
 void WeightSource::warn_of_unused() {
-  for (const TensorInfo& tensor : file_.file()->tensors()) {
+  for (const TensorInfo& tensor : file_.tensors().tensors()) {
     if (used_.contains(&tensor) || is_layer_0_value_residual(tensor.name)) continue;
     warnings_.push_back(fmt::format("{}: tensor '{}' is not part of RWKV-7 and is not used",
                                     file_.path(), tensor.name));
   }
 }
 
-void WeightSource::warn_of_non_finite(const TensorInfo& part, ThreadPool& pool) {
-  const uint64_t count = count_non_finite(part.data, *dtype_from(part.dtype), pool);
+// One line for all that lies otherwise in memory than in the file: never in silence.
+void WeightSource::warn_of_decoded() {
+  uint64_t count = 0, file_bytes = 0, memory_bytes = 0;
+  std::set<std::string_view> codecs, types;
+  for (const PlannedWeight& weight : weights_) {
+    if (!weight.is_decoded()) continue;
+    ++count;
+    file_bytes += weight.file_bytes();
+    memory_bytes += weight.span_bytes();
+    codecs.insert(file_dtype_name(weight.parts.front()->dtype));
+    types.insert(to_string(weight.dtype));
+  }
+  if (count == 0) return;
+  warnings_.push_back(fmt::format(
+      "{}: {} matrices of {} are decoded to {}: {:.1f} MB in the file, {:.1f} MB in memory{}",
+      file_.path(), count, fmt::join(codecs, ", "), fmt::join(types, ", "),
+      static_cast<double>(file_bytes) / 1e6, static_cast<double>(memory_bytes) / 1e6,
+      types.contains("f16") ? "; --quant int8 or nf4 makes them smaller" : ""));
+}
+
+void WeightSource::warn_of_non_finite(const std::string& name, const PlainTensor& part,
+                                      ThreadPool& pool) {
+  const uint64_t count = count_non_finite(part.bytes, part.dtype, pool);
   if (count == 0) return;
   warnings_.push_back(fmt::format("{}: tensor '{}': {} of its values are NaN or infinite",
-                                  file_.path(), part.name, count));
+                                  file_.path(), name, count));
 }
 
 void WeightSource::read_ahead(const PlannedWeight& weight) const {
   for (const TensorInfo* part : weight.parts) {
-    file_.file()->file().will_need(part->offset_bytes, part->data.size());
+    file_.file()->will_need(part->data);
   }
 }
 
 void WeightSource::release(const PlannedWeight& weight) const {
   for (const TensorInfo* part : weight.parts) {
-    file_.file()->file().release(part->offset_bytes, part->data.size());
+    file_.file()->release(part->data);
   }
 }
 
 Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPool& pool) {
   const Extents extents{weight.spec->rows / weight.parts.size(), weight.spec->cols};
-  const Layout stored = weight.spec->stored_transposed ? Layout::col_major() : Layout::row_major();
+  const Layout stored = weight.stored_layout(file_.tensors());
   for (size_t i = 0; i < weight.parts.size(); ++i) {
     const TensorInfo& part = *weight.parts[i];
-    const DType dtype = *dtype_from(part.dtype);
+    std::vector<std::byte> decoded;
+    const PlainTensor plain = read_plain(part, weight.dtype, decoded, pool);
+    const DType dtype = plain.dtype;
     // Quantizing refuses them. Of a mapped embedding all rows would have to be read.
     if (!is_quantized(weight.dtype) && weight.spec->group != WeightGroup::kEmbedding) {
-      warn_of_non_finite(part, pool);
+      warn_of_non_finite(part.name, plain, pool);
     }
     const Result<AnyMapping> source = make_mapping(stored, extents, element_bits(dtype));
     // Stacked weights are row_major vectors: part i is row i.
@@ -200,7 +228,7 @@ Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPoo
             : make_mapping(weight.layout(), extents, element_bits(weight.dtype));
     CHECK(source && target);
     std::vector<std::byte> reordered;
-    const std::span<const std::byte> data = in_order(weight, part.data, reordered, pool);
+    const std::span<const std::byte> data = in_order(weight, plain.bytes, reordered, pool);
     const uint64_t part_bytes = i * Tensor::span_bytes_of(*target, weight.dtype);
     const std::optional<RefusedBlock> refused =
         skein::pack({data.data(), dtype, *source}, {out + part_bytes, weight.dtype, *target}, pool);

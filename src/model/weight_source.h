@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "model/model_file.h"
+#include "model/plain_tensor.h"
 #include "model/rwkv7.h"
 #include "model/weight_list.h"
 
@@ -27,12 +28,17 @@ namespace skein {
 struct PlannedWeight {
   const WeightSpec* spec = nullptr;
   std::vector<const TensorInfo*> parts;  // several are the rows of one weight, in order
-  DType file_dtype = DType::kF32;
+  DType file_dtype = DType::kF32;        // plain_dtype() of the parts
   DType dtype = DType::kF32;
   AnyMapping mapping;
 
   const Layout& layout() const noexcept { return mapping.layout(); }
   uint64_t file_bytes() const noexcept;
+  // Whether the file has it in a block codec, so that its bytes serve nobody as they are.
+  bool is_decoded() const noexcept { return is_block_coded(parts.front()->dtype); }
+  // As it lies in the file.
+  Layout stored_layout(const ModelTensors& tensors) const noexcept;
+  WeightReport report() const;
   uint64_t span_bytes() const noexcept { return Tensor::span_bytes_of(mapping, dtype); }
 };
 
@@ -71,7 +77,8 @@ class WeightSource {
   Status resolve(const WeightSpec& spec, const Backend& backend, const WeightPlan& plan);
   Result<const TensorInfo*> find_part(const WeightSpec& spec, const std::string& name);
   void warn_of_unused();
-  void warn_of_non_finite(const TensorInfo& part, ThreadPool& pool);
+  void warn_of_decoded();
+  void warn_of_non_finite(const std::string& name, const PlainTensor& part, ThreadPool& pool);
   std::span<const std::byte> in_order(const PlannedWeight& weight, std::span<const std::byte> data,
                                       std::vector<std::byte>& room, ThreadPool& pool) const;
 
