@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "model/packed_header.h"
-
 namespace skein {
 namespace {
 
