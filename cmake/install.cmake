@@ -40,6 +40,10 @@ if(archives AND public_headers)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/skein DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 endif()
 
+# Where the program looks for it.
+if(SKEIN_WGPU_LIBRARY)
+  install(FILES ${SKEIN_WGPU_LIBRARY} DESTINATION lib/skein)
+endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/skein/models
   PATTERN "*.golden.safetensors" EXCLUDE)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

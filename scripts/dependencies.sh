@@ -56,3 +56,34 @@ need() {
   fi
   touch "$stamp"
 }
+
+# wgpu-native's library and headers into build/deps/wgpu, out of the pinned wheel. Where it cannot be had the build goes
+# on without the WebGPU backend; the next call tries again.
+fetch_wgpu() {
+  local folder=$root/build/deps/wgpu name version hash
+  [[ $folder/.fetched -nt $root/scripts/dependencies.txt ]] && return
+  read -r name version < <(pins wheel)
+  say "fetching $name $version (wgpu-native)"
+  mkdir -p "$folder"
+  local log=$root/build/deps/wgpu.log requirement="$name==$version"
+  while read -r hash _; do requirement+=" --hash=sha256:$hash"; done < <(pins sha256 | awk '{ print $2 }')
+  echo "$requirement" >"$folder/requirement.txt"
+  if ! { { [[ -x $root/build/deps/venv/bin/pip ]] || python3 -m venv "$root/build/deps/venv"; } &&
+    rm -f "$folder"/*.whl && "$root/build/deps/venv/bin/pip" download -q --disable-pip-version-check --no-deps \
+    --only-binary :all: --require-hashes --retries 1 --timeout 20 -d "$folder" -r "$folder/requirement.txt" &&
+    python3 - "$folder" <<'PYTHON'; } >"$log" 2>&1; then
+import pathlib, sys, zipfile
+folder = pathlib.Path(sys.argv[1])
+[wheel] = folder.glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    for name in archive.namelist():
+        base = name.rsplit("/", 1)[-1]
+        if base in ("webgpu.h", "wgpu.h") or "wgpu_native-release." in base:
+            (folder / base.replace("-release", "")).write_bytes(archive.read(name))
+wheel.unlink()
+PYTHON
+    say "no wgpu-native, so no WebGPU backend (see $log): $(tail -n 1 "$log")"
+    return
+  fi
+  touch "$folder/.fetched"
+}

@@ -349,8 +349,12 @@ class Looking(ProgramTest):
         result = self.json_of("devices")
         self.assertLessEqual({"machine", "targets", "target", "backends"}, set(result))
         self.assertIn(result["target"], result["targets"])
-        self.assertEqual([backend["name"] for backend in result["backends"]], ["reference", "cpu"])
+        self.assertEqual([backend["name"] for backend in result["backends"]], ["reference", "cpu", "webgpu"])
         for backend in result["backends"]:
+            # Where there is no GPU the reason is one line.
+            if backend["name"] == "webgpu" and not backend["available"]:
+                self.assertEqual(backend["reason"].count("\n"), 0, backend)
+                continue
             self.assertTrue(backend["kernels"], backend)
         self.assertIn(result["machine"]["cpu"], self.succeed("devices").decode())
 

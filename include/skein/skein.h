@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,7 +39,8 @@ Result<std::string> default_model_path();
 struct LoadOptions {
   std::string model_path = {};   // empty: the shipped model
   std::string vocab_path = {};   // empty: found beside the model
-  std::string backend = "auto";  // auto, reference, cpu
+  std::string backend = "auto";  // auto, reference, cpu, webgpu
+  std::optional<uint32_t> adapter = {};  // number of the GPU for webgpu; the best one if unset
   uint32_t num_threads = 0;      // 0: one per physical core
   Precision precision = Precision::kExact;
   // A file that `skein tune` wrote. Empty: the one that $SKEIN_PLAN names, or else the one that was
@@ -58,8 +60,8 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path, format, dtype;       // "safetensors" or "packed safetensors"; of the source
   std::string backend, device, layouts;  // what runs it, and where the matrices lie
-  std::string plan_path;    // where the layouts come from; empty: the default plan
-  std::string plan_source;  // "default", "found" for this machine, "named", "packed"
+  std::string plan_path;                 // where the layouts come from; empty: the default plan
+  std::string plan_source;               // "default", "found" for this machine, "named", "packed"
   uint32_t num_layers = 0, num_emb = 0, num_hidden = 0, num_heads = 0, head_size = 0, num_vocab = 0;
   uint64_t num_parameters = 0;
   uint64_t bytes_per_token =

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,9 +33,13 @@ class Backend {
 
   virtual std::span<const KernelInfo> kernels() const noexcept = 0;
   virtual StateLayout state_layout() const noexcept = 0;  // the only one its wkv step takes
+  // For the dense matrices, where it is not the default plan's that is fast here.
+  virtual std::optional<Layout> dense_layout() const noexcept { return std::nullopt; }
 
   // Zero-filled memory of the device, aligned to at least 256 B, with kReadSlackBytes behind it.
   virtual Result<std::shared_ptr<Buffer>> allocate(uint64_t num_bytes) = 0;
+  // The most that allocate() can give at once.
+  virtual uint64_t max_buffer_bytes() const noexcept { return UINT64_MAX; }
   // Copies between the host and [offset_bytes, offset_bytes + bytes.size()) of `buffer`; waits for
   // earlier steps.
   virtual Status upload(Buffer& buffer, uint64_t offset_bytes,

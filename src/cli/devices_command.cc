@@ -78,6 +78,16 @@ std::string targets_text() {
                      fmt::join(cpu_targets(), ", "), cpu_target());
 }
 
+std::string adapters_text() {
+  const std::vector<std::string> adapters = gpu_adapters();
+  std::string text;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    text += fmt::format("{}{}: {} (--adapter {})\n", i == 0 ? "adapters  " : "          ", i,
+                        adapters[i], i);
+  }
+  return text;
+}
+
 std::string backend_text(const Entry& entry) {
   if (!entry.backend)
     return fmt::format("\n{}: not here: {}\n", entry.name, entry.backend.error().message);
@@ -99,11 +109,12 @@ Status run(const Flags& flags) {
     json["machine"] = to_json(machine);
     json["targets"] = cpu_targets();
     json["target"] = cpu_target();
+    json["adapters"] = gpu_adapters();
     json["backends"] = Json::array();
     for (const Entry& entry : entries) json["backends"].push_back(backend_json(entry));
     return write_json(json);
   }
-  std::string text = machine_text(machine) + targets_text();
+  std::string text = machine_text(machine) + targets_text() + adapters_text();
   for (const Entry& entry : entries) text += backend_text(entry);
   return write_stdout(text);
 }

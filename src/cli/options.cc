@@ -123,9 +123,13 @@ void add_model_file_options(CLI::App& command, LoadOptions& options) {
 }
 
 void add_backend_options(CLI::App& command, LoadOptions& options) {
-  command.add_option("--backend", options.backend, "auto, reference or cpu (auto)")
-      ->check(one_of({"auto", "reference", "cpu"}))
+  command.add_option("--backend", options.backend, "auto, reference, cpu or webgpu (auto)")
+      ->check(one_of({"auto", "reference", "cpu", "webgpu"}))
       ->type_name("NAME")
+      ->group("Model");
+  command.add_option("--adapter", options.adapter, "GPU of skein devices for webgpu (the best)")
+      ->check(whole_number(0, 1000))
+      ->type_name("N")
       ->group("Model");
   command
       .add_option_function<std::string>(

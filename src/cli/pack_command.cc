@@ -70,9 +70,9 @@ Result<Outcome> pack(const Flags& flags) {
     SKEIN_ASSIGN_OR_RETURN(outcome.model, default_model_path());
   }
   SKEIN_RETURN_IF_ERROR(check_output(outcome.model, outcome.output));
-  SKEIN_ASSIGN_OR_RETURN(
-      const auto backend,
-      make_backend(flags.load.backend, flags.load.num_threads, flags.load.precision));
+  SKEIN_ASSIGN_OR_RETURN(const auto backend,
+                         make_backend(flags.load.backend, flags.load.num_threads,
+                                      flags.load.precision, flags.load.adapter));
   SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(outcome.model));
   SKEIN_ASSIGN_OR_RETURN(
       const std::optional<Tokenizer> tokenizer,

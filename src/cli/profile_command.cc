@@ -31,6 +31,10 @@ Status run(const Flags& flags) {
   if (path.empty()) {
     SKEIN_ASSIGN_OR_RETURN(path, default_model_path());
   }
+  // It hands kernels host memory and reads the counters of this CPU.
+  if (flags.load.backend == "webgpu") {
+    return error("profile: expected a backend over host memory (cpu, reference), found webgpu");
+  }
   ProfileOptions options = flags.profile;
   SKEIN_ASSIGN_OR_RETURN(options.base, parse_quant(flags.load.quant));
   SKEIN_ASSIGN_OR_RETURN(

@@ -177,8 +177,8 @@ Status run(const Flags& flags) {
   if (info.plan_source == "packed") {
     return error("{}: expected a model whose layouts can be chosen, found a packed one", info.path);
   }
-  if (info.backend == "reference") {
-    return error("tune: expected a backend that is made for speed, found reference");
+  if (info.backend != "cpu") {
+    return error("tune: expected backend cpu, found {}", info.backend);
   }
   const PlanKey key = make_plan_key(*model->impl().backend, flags.load.precision);
   if (flags.path.empty() && default_plan_path(key).empty()) {

@@ -7,23 +7,44 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/cpu_target.h"
 #include "backend/reference/reference_backend.h"
+#ifdef SKEIN_HAS_WEBGPU
+#include "backend/webgpu/webgpu_backend.h"
+#endif
 
 namespace skein {
 namespace {
 
-constexpr std::array<std::string_view, 3> kNames = {"auto", "reference", "cpu"};
+constexpr std::array<std::string_view, 4> kNames = {"auto", "reference", "cpu", "webgpu"};
+
+#ifdef SKEIN_HAS_WEBGPU
+Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t> adapter) {
+  return make_webgpu_backend({.adapter = adapter});
+}
+Result<std::vector<std::string>> find_adapters() { return webgpu_adapters(); }
+#else
+Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t>) {
+  return error("backend webgpu: this program was built without it (wgpu-native was not there)");
+}
+Result<std::vector<std::string>> find_adapters() { return std::vector<std::string>(); }
+#endif
 
 }  // namespace
 
 std::span<const std::string_view> backend_names() noexcept { return kNames; }
 
 Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads,
-                                              Precision precision) {
+                                              Precision precision,
+                                              std::optional<uint32_t> adapter) {
   if (name == "reference") return make_reference_backend();
+  if (name == "webgpu") return make_webgpu(adapter);
   if (name == "auto" || name == "cpu") {
     return make_cpu_backend({.num_threads = num_threads, .precision = precision, .target = ""});
   }
   return error("backend: expected one of {}, found '{}'", fmt::join(kNames, ", "), name);
+}
+
+std::vector<std::string> gpu_adapters() {
+  return find_adapters().value_or(std::vector<std::string>());
 }
 
 std::vector<std::string_view> cpu_targets() { return supported_cpu_targets(); }

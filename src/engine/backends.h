@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,8 +21,13 @@ std::span<const std::string_view> backend_names() noexcept;
 // "auto" is the fastest backend that this machine has. num_threads 0: one per physical core.
 // Errors: an unknown name (the known ones are listed), a number of threads beyond ThreadPool's
 // bounds, a device that is not there.
+// `adapter`: of gpu_adapters(), for a backend of GPUs; without one the best.
 Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads,
-                                              Precision precision);
+                                              Precision precision,
+                                              std::optional<uint32_t> adapter = {});
+
+// One line for each GPU adapter that backend webgpu could use, in the order of their numbers.
+std::vector<std::string> gpu_adapters();
 
 // The instruction sets that backend cpu can be told to use on this machine (environment variable
 // SKEIN_CPU), worst first, and the one that it uses now.

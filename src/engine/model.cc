@@ -149,8 +149,8 @@ Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
   if (path.empty()) {
     SKEIN_ASSIGN_OR_RETURN(path, default_model_path());
   }
-  SKEIN_ASSIGN_OR_RETURN(impl->backend,
-                         make_backend(options.backend, options.num_threads, options.precision));
+  SKEIN_ASSIGN_OR_RETURN(impl->backend, make_backend(options.backend, options.num_threads,
+                                                     options.precision, options.adapter));
   SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(path));
   // A vocabulary that does not fit is found before any weight is packed.
   SKEIN_ASSIGN_OR_RETURN(impl->tokenizer,

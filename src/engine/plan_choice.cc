@@ -123,7 +123,12 @@ std::string default_plan_path(const PlanKey& key) {
 Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& model_path,
                                const Backend& backend) {
   PlanChoice choice;
-  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant));
+  if (const std::optional<Layout> layout = backend.dense_layout()) {
+    for (const WeightGroup group : kMatrixGroups) {
+      if (group != WeightGroup::kFfnValue) choice.plan.set_layout(group, *layout);
+    }
+  }
+  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant, choice.plan));
   SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, backend, choice.warnings));
   if (candidate) SKEIN_RETURN_IF_ERROR(use_file(*candidate, model_path, backend, choice));
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_weight_plan(options.layout, choice.plan));

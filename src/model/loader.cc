@@ -67,9 +67,18 @@ class WeightLoader {
     return model_.plan_.placement == Placement::kHot ? place_in_arena() : place_apart();
   }
 
-  // One arena for all but the embedding, in the order of use.
+  // One arena for all but the embedding, in the order of use; more than one where the backend
+  // cannot give so much at once.
   Status place_in_arena() {
+    std::vector<Item*> in_arena;
     uint64_t arena_bytes = 0;
+    const auto allocate = [&]() -> Status {
+      SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> arena, backend_.allocate(arena_bytes));
+      for (Item* item : in_arena) item->buffer = arena;
+      in_arena.clear();
+      arena_bytes = 0;
+      return {};
+    };
     for (Item& item : items_) {
       if (item.is_embedding()) {
         // What the file has in blocks cannot stay there.
@@ -78,14 +87,15 @@ class WeightLoader {
         }
         continue;
       }
+      const uint64_t num_bytes = round_up(item.weight->span_bytes(), kPackedAlignBytes);
+      if (arena_bytes != 0 && arena_bytes + num_bytes > backend_.max_buffer_bytes()) {
+        SKEIN_RETURN_IF_ERROR(allocate());
+      }
       item.offset_bytes = arena_bytes;
-      arena_bytes = round_up(arena_bytes + item.weight->span_bytes(), kPackedAlignBytes);
+      arena_bytes += num_bytes;
+      in_arena.push_back(&item);
     }
-    SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> arena, backend_.allocate(arena_bytes));
-    for (Item& item : items_) {
-      if (!item.is_embedding()) item.buffer = arena;
-    }
-    return {};
+    return allocate();
   }
 
   // A buffer for each, in the order of the file.

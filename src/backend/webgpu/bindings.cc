@@ -1,0 +1,108 @@
+#include "backend/webgpu/bindings.h"
+
+#include <algorithm>
+
+#include "base/bits.h"
+#include "base/check.h"
+
+namespace skein::webgpu {
+namespace {
+
+constexpr std::string_view kWeightsType = "array<vec4<u32>>";
+
+std::string name_of(size_t index) { return fmt::format("b{}", index); }
+
+// Offsets of bindings are multiples of 256 B on every device.
+uint64_t bound_begin(uint64_t begin) { return begin / kBufferGrainBytes * kBufferGrainBytes; }
+uint64_t bound_end(uint64_t end) { return round_up<uint64_t>(end, 16); }
+
+Status check_size(const GpuLimits& limits, uint64_t begin, uint64_t end) {
+  if (bound_end(end) - bound_begin(begin) <= limits.max_binding_bytes) return {};
+  return error("expected at most {} bytes in one binding of this device, found {}",
+               limits.max_binding_bytes, bound_end(end) - bound_begin(begin));
+}
+
+}  // namespace
+
+ByteRange codes_range(const Tensor& tensor) {
+  return {&gpu_buffer(*tensor.buffer()), tensor.offset_bytes(),
+          tensor.offset_bytes() + tensor.mapping().span_bytes()};
+}
+
+ByteRange scales_range(const Tensor& tensor) {
+  const uint64_t begin = tensor.offset_bytes() + tensor.scales_offset_bytes();
+  return {&gpu_buffer(*tensor.buffer()), begin, begin + tensor.scales_mapping().span_bytes()};
+}
+
+Status Bindings::add_weights(std::span<const ByteRange> ranges) {
+  CHECK(bindings_.empty());
+  std::vector<ByteRange> sorted(ranges.begin(), ranges.end());
+  std::sort(sorted.begin(), sorted.end(), [](const ByteRange& a, const ByteRange& b) {
+    return a.buffer->id() != b.buffer->id() ? a.buffer->id() < b.buffer->id() : a.begin < b.begin;
+  });
+  for (const ByteRange& range : sorted) {
+    SKEIN_RETURN_IF_ERROR(check_size(limits_, range.begin, range.end));
+    if (!bindings_.empty()) {
+      Binding& last = bindings_.back();
+      const uint64_t end = std::max(last.end, bound_end(range.end));
+      if (last.buffer == range.buffer && end - last.begin <= limits_.max_binding_bytes) {
+        last.end = end;
+        continue;
+      }
+    }
+    bindings_.push_back({range.buffer, bound_begin(range.begin), bound_end(range.end), false,
+                         std::string(kWeightsType)});
+  }
+  return {};
+}
+
+Bindings::Place Bindings::weights(const ByteRange& range) const {
+  for (size_t i = 0; i < bindings_.size(); ++i) {
+    const Binding& binding = bindings_[i];
+    if (binding.buffer == range.buffer && binding.type == kWeightsType &&
+        binding.begin <= range.begin && bound_end(range.end) <= binding.end) {
+      return {name_of(i), range.begin - binding.begin};
+    }
+  }
+  CHECK(false);
+  return {};
+}
+
+Result<Bindings::Place> Bindings::activation(const Activation& activation, uint64_t num_rows,
+                                             Access access, bool in_quads) {
+  const uint64_t begin = activation.offset_elems * sizeof(float);
+  const uint64_t elems =
+      (std::max<uint64_t>(num_rows, 1) - 1) * activation.stride_elems + activation.num_cols;
+  return range(gpu_buffer(*activation.buffer), begin, begin + elems * sizeof(float), access,
+               in_quads ? "array<vec4<f32>>" : "array<f32>");
+}
+
+Result<Bindings::Place> Bindings::range(const GpuBuffer& buffer, uint64_t begin, uint64_t end,
+                                        Access access, std::string_view type) {
+  SKEIN_RETURN_IF_ERROR(check_size(limits_, begin, end));
+  const bool is_written = access == Access::kWrite;
+  for (size_t i = 0; i < bindings_.size(); ++i) {
+    Binding& binding = bindings_[i];
+    if (binding.buffer != &buffer || binding.type != type) continue;
+    // Others of the same buffer get a binding of their own: their distance depends on the size of
+    // the workspace and would be part of the text.
+    if (binding.begin != bound_begin(begin)) continue;
+    binding.end = std::max(binding.end, bound_end(end));
+    binding.is_written |= is_written;
+    return Place{name_of(i), begin - binding.begin};
+  }
+  bindings_.push_back({&buffer, bound_begin(begin), bound_end(end), is_written, std::string(type)});
+  return Place{name_of(bindings_.size() - 1), begin - bound_begin(begin)};
+}
+
+std::string Bindings::declarations() const {
+  std::string text;
+  for (size_t i = 0; i < bindings_.size(); ++i) {
+    text +=
+        fmt::format("@group(0) @binding({}) var<storage, {}> {}: {};\n", i,
+                    bindings_[i].is_written ? "read_write" : "read", name_of(i), bindings_[i].type);
+  }
+  return text;
+}
+
+}  // namespace skein::webgpu

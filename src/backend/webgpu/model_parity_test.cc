@@ -1,0 +1,168 @@
+// Whole forward passes against the reference: every dtype, layouts of every kind, any chunking,
+// several slots; nothing is written outside of the activations.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "backend/reference/reference_backend.h"
+#include "backend/test_model.h"
+#include "backend/webgpu/test_gpu.h"
+#include "backend/webgpu/webgpu_backend.h"
+
+namespace skein {
+namespace {
+
+using namespace testing;
+
+constexpr uint64_t kSeed = 77;
+
+struct Outcome {
+  std::vector<float> logits;
+  std::vector<float> state;
+};
+
+void expect_gaps_untouched(Backend& backend, const Workspace& work) {
+  for_each_activation(work, [&](std::string_view name, const Activation& activation) {
+    const std::vector<float> all = download_all(backend, activation);
+    const uint64_t rows =
+        name.starts_with("mixed") ? work.max_tokens : all.size() / activation.stride_elems;
+    uint64_t num_faults = 0;
+    for (uint64_t row = 0; row < rows; ++row) {
+      const uint64_t start = activation.offset_elems + row * activation.stride_elems;
+      for (uint64_t i = activation.num_cols; i < activation.stride_elems; ++i) {
+        if (!is_poison(all[start + i])) ++num_faults;
+      }
+    }
+    EXPECT_EQ(num_faults, 0u) << "written outside of " << name;
+  });
+}
+
+// The runs' tokens, `chunk` of each at a time.
+Outcome run(Backend& backend, const Dimensions& dims, const WeightFormat& format,
+            const std::vector<uint32_t>& lengths, uint32_t chunk, ActivationLayout layout) {
+  const auto num_slots = static_cast<uint32_t>(lengths.size());
+  const Weights weights = random_weights(backend, dims, format, kSeed);
+  const State state = zero_state(backend, dims, num_slots + 1);
+  const TestBatch all = random_batch(lengths, dims.num_vocab, kSeed);
+  Outcome outcome;
+  for (uint32_t done = 0;; done += chunk) {
+    TestBatch part;
+    for (const Run& whole : all.runs) {
+      if (done >= whole.num_tokens) continue;
+      const uint32_t count = std::min(chunk, whole.num_tokens - done);
+      part.runs.push_back({whole.slot, static_cast<uint32_t>(part.ids.size()), count});
+      for (uint32_t i = 0; i < count; ++i) {
+        part.logit_tokens.push_back(static_cast<uint32_t>(part.ids.size()));
+        part.ids.push_back(all.ids[whole.first_token + done + i]);
+      }
+    }
+    if (part.ids.empty()) break;
+    const auto count = static_cast<uint32_t>(part.ids.size());
+    const Workspace work = poisoned_workspace(backend, dims, count + 1, count, layout);
+    forward(backend, dims, weights, state, part.view(), work);
+    const Status status = backend.finish();
+    EXPECT_TRUE(status) << status.error().message;
+    const std::vector<float> logits = download_rows(backend, work.logits, count);
+    outcome.logits.insert(outcome.logits.end(), logits.begin(), logits.end());
+    expect_gaps_untouched(backend, work);
+  }
+  outcome.state = download_state(backend, state);
+  return outcome;
+}
+
+void expect_near(std::string_view what, const std::vector<float>& expected,
+                 const std::vector<float>& found) {
+  ASSERT_EQ(expected.size(), found.size());
+  float largest = 0, worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    largest = std::max(largest, std::abs(expected[i]));
+    const float err = std::abs(expected[i] - found[i]);
+    if (!(err <= worst)) worst = err;
+  }
+  // Sums of up to 512 products in f32, through two layers and a recurrence.
+  EXPECT_LE(worst, 2e-5f * largest) << what << ", of values up to " << largest;
+}
+
+struct Case {
+  const char* name;
+  DType dtype;
+  const char* dense;
+  const char* ffn_value;
+  uint32_t num_emb = 64;
+  ActivationLayout layout = ActivationLayout::kPacked;
+};
+
+class WebGpuParityTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(WebGpuParityTest, AgreesWithTheReferenceInAnyChunking) {
+  auto made = make_webgpu_backend({});
+  SKEIN_NEED_GPU(made);
+  const Case& c = GetParam();
+  const Dimensions dims = test_dimensions(c.num_emb);
+  WeightFormat format;
+  format.dtype = c.dtype;
+  ReferenceBackend reference;
+  const std::vector<uint32_t> lengths = {21, 1, 6};
+  const Outcome expected = run(reference, dims, format, lengths, 100, ActivationLayout::kSeparate);
+  format.dense = *parse_layout(c.dense);
+  format.ffn_value = *parse_layout(c.ffn_value);
+  for (const uint32_t chunk : {1u, 100u}) {
+    SCOPED_TRACE(fmt::format("chunk {}", chunk));
+    const Outcome whole =
+        chunk == 100 ? expected
+                     : run(reference, dims,
+                           {c.dtype, Layout::row_major(), Layout::row_major(), Layout::col_major()},
+                           lengths, chunk, ActivationLayout::kSeparate);
+    const Outcome found = run(**made, dims, format, lengths, chunk, c.layout);
+    expect_near("logits", whole.logits, found.logits);
+    expect_near("state", whole.state, found.state);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Formats, WebGpuParityTest,
+    ::testing::Values(Case{"f16_row_major", DType::kF16, "row_major", "col_major@128B"},
+                      Case{"f16_interleave", DType::kF16, "interleave(16,64,1)", "col_major", 128},
+                      Case{"f16_aligned_separate", DType::kF16, "row_major@256B", "row_major", 192,
+                           ActivationLayout::kSeparate},
+                      Case{"f16_tile", DType::kF16, "tile(16,32)", "tile(5,7)"},
+                      Case{"f16_morton", DType::kF16, "morton(8)", "morton(32)"},
+                      Case{"f16_col_major", DType::kF16, "col_major", "col_major"},
+                      Case{"f32_row_major", DType::kF32, "row_major", "col_major"},
+                      Case{"f32_interleave", DType::kF32, "interleave(8,12,4)", "morton(3)"},
+                      Case{"bf16_row_major", DType::kBF16, "row_major", "col_major"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+// Bytes go to the device and back at any offset, and leave their neighbours alone.
+TEST(WebGpuBackendTest, UploadsAnyBytes) {
+  auto made = make_webgpu_backend({});
+  SKEIN_NEED_GPU(made);
+  Backend& backend = **made;
+  const auto buffer = backend.allocate(301).value();
+  std::vector<std::byte> expected(301);
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] = static_cast<std::byte>(i * 7 + 1);
+  ASSERT_TRUE(backend.upload(*buffer, 0, expected));
+  for (const auto& [offset, count] : {std::pair<size_t, size_t>{5, 3}, {8, 9}, {299, 2}, {0, 1}}) {
+    const std::vector<std::byte> piece(count, std::byte{0xab});
+    ASSERT_TRUE(backend.upload(*buffer, offset, piece));
+    std::copy(piece.begin(), piece.end(), expected.begin() + static_cast<ptrdiff_t>(offset));
+  }
+  std::vector<std::byte> found(301);
+  ASSERT_TRUE(backend.download(*buffer, 0, found));
+  EXPECT_EQ(found, expected);
+  std::vector<std::byte> part(7);
+  ASSERT_TRUE(backend.download(*buffer, 291, part));
+  EXPECT_TRUE(std::equal(part.begin(), part.end(), expected.begin() + 291));
+}
+
+TEST(WebGpuBackendTest, MoreThanTheDeviceHasIsAnError) {
+  auto made = make_webgpu_backend({});
+  SKEIN_NEED_GPU(made);
+  EXPECT_FALSE((*made)->allocate(uint64_t{1} << 60));
+  EXPECT_FALSE((*made)->allocate((*made)->max_buffer_bytes() + 4096));
+  EXPECT_TRUE((*made)->finish());
+}
+
+}  // namespace
+}  // namespace skein

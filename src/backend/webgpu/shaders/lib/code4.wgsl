@@ -1,0 +1,25 @@
+// {{DTYPE}}: thirty-two codes of four bits as quads of table entries; the block's absmax makes weights of them. The table
+// lies in workgroup memory: arrays that are constants are copied to each thread's own memory by some drivers.
+const {{DTYPE}}_table = array<f32, 16>({{CODES}});
+var<workgroup> {{DTYPE}}_codes: array<f32, 16>;
+fn {{DTYPE}}_start(lane: u32) {
+  if (lane < 16u) {
+    {{DTYPE}}_codes[lane] = {{DTYPE}}_table[lane];
+  }
+  workgroupBarrier();
+}
+fn {{DTYPE}}_four(codes: u32) -> vec4<f32> {
+  return vec4<f32>({{DTYPE}}_codes[codes & 15u], {{DTYPE}}_codes[(codes >> 4u) & 15u],
+                   {{DTYPE}}_codes[(codes >> 8u) & 15u], {{DTYPE}}_codes[(codes >> 12u) & 15u]);
+}
+fn {{DTYPE}}_quad_0(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.x); }
+fn {{DTYPE}}_quad_1(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.x >> 16u); }
+fn {{DTYPE}}_quad_2(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.y); }
+fn {{DTYPE}}_quad_3(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.y >> 16u); }
+fn {{DTYPE}}_quad_4(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.z); }
+fn {{DTYPE}}_quad_5(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.z >> 16u); }
+fn {{DTYPE}}_quad_6(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.w); }
+fn {{DTYPE}}_quad_7(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.w >> 16u); }
+fn {{DTYPE}}_element(word: u32, index: u32) -> f32 {
+  return {{DTYPE}}_codes[(word >> (index % 8u * 4u)) & 15u];
+}

@@ -1,0 +1,33 @@
+// The weights of job {{J}}: [{{ROWS}}][{{COLS}}] {{DTYPE}} in {{LAYOUT}}. offset_{{J}}() and scale_offset_{{J}}() are
+// emitted from layout/.
+
+// The sixteen bytes that begin with the element (row, col).
+fn words_{{J}}(row: u32, col: u32) -> vec4<u32> {
+  return {{W}}[{{BASE}}u + (offset_{{J}}(row, col) - {{DELTA}}u) / {{VEC}}u];
+}
+
+//!if SCALED
+// What a code's value is multiplied by, and what is added to the product.
+fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
+  let at = scale_offset_{{J}}(row, col / {{BLOCK}}u);
+//!if IS_INT8
+  let bounds = unpack2x16float({{S}}[{{SCALE_BASE}}u + at / 4u][at % 4u]);
+  return vec2<f32>(bounds.y - bounds.x, bounds.x);
+//!else
+  let both = unpack2x16float({{S}}[{{SCALE_BASE}}u + at / 8u][at / 2u % 4u]);
+  return vec2<f32>(select(both.x, both.y, at % 2u == 1u), 0.0);
+//!end
+}
+//!end
+
+// One weight.
+fn weight_{{J}}(row: u32, col: u32) -> f32 {
+  let at = offset_{{J}}(row, col) - {{DELTA}}u;
+  let word = {{W}}[{{BASE}}u + at / {{VEC}}u][at / {{PER_WORD}}u % 4u];
+//!if SCALED
+  let scale = scale_{{J}}(row, col);
+  return {{DTYPE}}_element(word, at) * scale.x + scale.y;
+//!else
+  return {{DTYPE}}_element(word, at);
+//!end
+}

@@ -1,0 +1,410 @@
+#include "backend/webgpu/webgpu_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "backend/webgpu/dense.h"
+#include "backend/webgpu/device_memory.h"
+#include "backend/webgpu/steps.h"
+#include "base/bits.h"
+#include "base/float16.h"
+
+namespace skein {
+namespace {
+
+using namespace webgpu;
+
+constexpr bool accept_any(const Layout&) { return true; }
+
+constexpr KernelInfo any_layout(MatrixOp op, DType dtype, std::string_view name) {
+  return {op, dtype, "any layout", accept_any, name};
+}
+
+constexpr std::array<KernelInfo, 15> kKernels = {
+    any_layout(MatrixOp::kGather, DType::kF32, "norm"),
+    any_layout(MatrixOp::kGather, DType::kF16, "norm"),
+    any_layout(MatrixOp::kGather, DType::kBF16, "norm"),
+    any_layout(MatrixOp::kDense, DType::kF32, "dense, matmul"),
+    any_layout(MatrixOp::kDense, DType::kF16, "dense, matmul"),
+    any_layout(MatrixOp::kDense, DType::kBF16, "dense, matmul"),
+    any_layout(MatrixOp::kDense, DType::kInt8, "dense, matmul"),
+    any_layout(MatrixOp::kDense, DType::kNF4, "dense, matmul"),
+    any_layout(MatrixOp::kDense, DType::kSF4, "dense, matmul"),
+    any_layout(MatrixOp::kSparse, DType::kF32, "dense_cols"),
+    any_layout(MatrixOp::kSparse, DType::kF16, "dense_cols"),
+    any_layout(MatrixOp::kSparse, DType::kBF16, "dense_cols"),
+    any_layout(MatrixOp::kSparse, DType::kInt8, "dense_cols"),
+    any_layout(MatrixOp::kSparse, DType::kNF4, "dense_cols"),
+    any_layout(MatrixOp::kSparse, DType::kSF4, "dense_cols"),
+};
+
+// The steps as numbers, for keys.
+enum class StepId : uint8_t {
+  kEmbed,
+  kMix6,
+  kProjectIn,
+  kProjectOut,
+  kWkv,
+  kOutput,
+  kMix,
+  kFfnKey,
+  kFfnValue,
+  kHead,
+  kRead,
+};
+
+// One row of a plain matrix as floats.
+void gather_row(const Tensor& emb, uint64_t row, std::span<float> out) {
+  const std::byte* data = emb.host_data();
+  for (uint64_t col = 0; col < out.size(); ++col) {
+    const uint64_t at = emb.mapping()(row, col);
+    if (emb.dtype() == DType::kF32) {
+      std::memcpy(&out[col], data + at * sizeof(float), sizeof(float));
+      continue;
+    }
+    uint16_t bits = 0;
+    std::memcpy(&bits, data + at * sizeof(bits), sizeof(bits));
+    out[col] = emb.dtype() == DType::kF16 ? f32_from(F16{bits}) : f32_from(BF16{bits});
+  }
+}
+
+class WebGpuBackend final : public Backend {
+ public:
+  explicit WebGpuBackend(std::shared_ptr<Gpu> gpu)
+      : core_(std::make_shared<Core>(gpu)), gpu_(std::move(gpu)) {
+    core_->memory = std::make_unique<DeviceMemory>(
+        gpu_, core_->commands, [weak = std::weak_ptr<Core>(core_)](uint64_t id) {
+          if (const auto core = weak.lock()) core->kernels.release(id);
+        });
+  }
+  ~WebGpuBackend() override {
+    // Buffers of ours go while the caches still stand.
+    batch_buffer_.reset();
+    rows_ = {};
+  }
+
+  std::string_view name() const noexcept override { return "webgpu"; }
+  std::string description() const override { return gpu_->info().text(); }
+  uint32_t num_threads() const noexcept override { return 1; }
+  std::span<const KernelInfo> kernels() const noexcept override { return kKernels; }
+  // Value index fastest: threads are values, so a load of one key is side by side.
+  StateLayout state_layout() const noexcept override { return StateLayout::kHeadKeyValue; }
+  std::optional<Layout> dense_layout() const noexcept override { return Layout::row_major(); }
+  uint64_t max_buffer_bytes() const noexcept override {
+    return gpu_->limits().max_buffer_bytes / kBufferGrainBytes * kBufferGrainBytes -
+           2 * kBufferGrainBytes;
+  }
+
+  Result<std::shared_ptr<Buffer>> allocate(uint64_t num_bytes) override {
+    return core_->memory->allocate(num_bytes);
+  }
+  Status upload(Buffer& buffer, uint64_t offset_bytes, std::span<const std::byte> bytes) override {
+    return core_->memory->upload(gpu_buffer(buffer), offset_bytes, bytes);
+  }
+  Status download(const Buffer& buffer, uint64_t offset_bytes,
+                  std::span<std::byte> bytes) override {
+    return core_->memory->download(gpu_buffer(buffer), offset_bytes, bytes);
+  }
+  Result<double> measure_read_bandwidth() override;
+
+  void embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
+             const Workspace& work) noexcept override;
+  void mix6(const LayerArgs& args) noexcept override { run_mix(args, false); }
+  void project_in(const LayerArgs& args) noexcept override;
+  void project_out(const LayerArgs& args) noexcept override;
+  void wkv(const LayerArgs& args) noexcept override;
+  void output(const LayerArgs& args) noexcept override;
+  void mix(const LayerArgs& args) noexcept override { run_mix(args, true); }
+  void ffn_key(const LayerArgs& args) noexcept override;
+  void ffn_value(const LayerArgs& args) noexcept override;
+  void head(const Dimensions& dims, const Weights& weights, const Batch& batch,
+            const Workspace& work) noexcept override;
+
+  Status finish() override { return core_->memory->finish(); }
+
+ private:
+  // What outlives this object as long as buffers do.
+  struct Core {
+    explicit Core(const std::shared_ptr<Gpu>& gpu) : commands(gpu), kernels(gpu, commands) {}
+    Commands commands;
+    Kernels kernels;
+    std::unique_ptr<DeviceMemory> memory;
+  };
+
+  // What finish() will say.
+  void record(const Status& status) {
+    if (!status) gpu_->record_error(status.error().message);
+  }
+
+  Status write_batch(const Batch& batch);
+  Status write_rows(const Tensor& emb, const Batch& batch);
+  StepKey key_of(StepId step, const Batch& batch) const;
+  Status run_dense(StepId step, std::string_view label, const Batch& batch,
+                   std::span<const DenseJob> jobs, uint32_t num_tokens,
+                   std::string_view count_field = "[0].x");
+  void run_mix(const LayerArgs& args, bool is_ffn) noexcept;
+  Status run_embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                   const Workspace& work);
+  Status run_head(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                  const Workspace& work);
+
+  std::shared_ptr<Core> core_;
+  std::shared_ptr<Gpu> gpu_;
+  std::shared_ptr<GpuBuffer> batch_buffer_;
+  std::vector<uint32_t> batch_words_;  // what batch_buffer_ holds
+  Activation rows_;                    // [T][C] embeddings that the host looked up
+};
+
+// The batch on the device; nothing to do for all steps of a pass but the first.
+Status WebGpuBackend::write_batch(const Batch& batch) {
+  core_->memory->forget_copy();
+  std::vector<uint32_t> words = pack_batch(batch);
+  if (batch_buffer_ != nullptr && words == batch_words_) return {};
+  const uint64_t num_bytes = words.size() * sizeof(uint32_t);
+  if (batch_buffer_ == nullptr || batch_buffer_->num_bytes() < num_bytes) {
+    constexpr uint64_t kLeastBytes = 16384;
+    SKEIN_ASSIGN_OR_RETURN(
+        batch_buffer_, core_->memory->allocate(std::max(kLeastBytes, std::bit_ceil(num_bytes))));
+  }
+  SKEIN_RETURN_IF_ERROR(core_->memory->upload(*batch_buffer_, 0, std::as_bytes(std::span(words))));
+  batch_words_ = std::move(words);
+  return {};
+}
+
+Status WebGpuBackend::write_rows(const Tensor& emb, const Batch& batch) {
+  const auto num_cols = static_cast<uint32_t>(emb.cols());
+  std::vector<float> values(batch.ids.size() * num_cols);
+  for (size_t t = 0; t < batch.ids.size(); ++t) {
+    gather_row(emb, batch.ids[t], std::span(values).subspan(t * num_cols, num_cols));
+  }
+  const std::span<const std::byte> bytes = std::as_bytes(std::span(values));
+  if (rows_.buffer == nullptr || rows_.buffer->num_bytes() < bytes.size()) {
+    SKEIN_ASSIGN_OR_RETURN(rows_.buffer, core_->memory->allocate(std::bit_ceil(bytes.size())));
+  }
+  rows_.stride_elems = rows_.num_cols = num_cols;
+  return core_->memory->upload(gpu_buffer(*rows_.buffer), 0, bytes);
+}
+
+StepKey WebGpuBackend::key_of(StepId step, const Batch& batch) const {
+  StepKey key(static_cast<uint64_t>(step));
+  key.add(batch_buffer_ == nullptr ? 0 : batch_buffer_->id());
+  key.add(uint64_t{batch.num_tokens()} << 32 | batch.runs.size());
+  key.add(batch.logit_tokens.size());
+  return key;
+}
+
+Status WebGpuBackend::run_dense(StepId step, std::string_view label, const Batch& batch,
+                                std::span<const DenseJob> jobs, uint32_t num_tokens,
+                                std::string_view count_field) {
+  SKEIN_RETURN_IF_ERROR(write_batch(batch));
+  StepKey key = key_of(step, batch);
+  for (const DenseJob& job : jobs) {
+    key.add(job.weights == nullptr ? Tensor() : *job.weights);
+    key.add(*job.x);
+    key.add(*job.y);
+    if (job.bias != nullptr) key.add(*job.bias);
+    if (job.other != nullptr) key.add(*job.other);
+  }
+  return core_->kernels.run(key, [&] {
+    return dense_kernels(label, jobs, {num_tokens, batch_buffer_.get(), count_field},
+                         gpu_->limits());
+  });
+}
+
+Status WebGpuBackend::run_embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                                const Workspace& work) {
+  SKEIN_RETURN_IF_ERROR(write_batch(batch));
+  const bool is_on_host = weights.emb.buffer()->host_data() != nullptr;
+  if (is_on_host) SKEIN_RETURN_IF_ERROR(write_rows(weights.emb, batch));
+  StepKey key = key_of(StepId::kEmbed, batch);
+  if (is_on_host) {
+    key.add(rows_);
+  } else {
+    key.add(weights.emb);
+  }
+  key.add(weights.ln0_weight);
+  key.add(work.x);
+  return core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
+    std::vector<Kernel> kernels;
+    SKEIN_ASSIGN_OR_RETURN(
+        Kernel kernel,
+        is_on_host ? embed_rows_kernel(dims, weights, batch, rows_, work, gpu_->limits())
+                   : embed_kernel(dims, weights, batch, *batch_buffer_, work, gpu_->limits()));
+    kernels.push_back(std::move(kernel));
+    return kernels;
+  });
+}
+
+void WebGpuBackend::embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                          const Workspace& work) noexcept {
+  record(run_embed(dims, weights, batch, work));
+}
+
+void WebGpuBackend::run_mix(const LayerArgs& args, bool is_ffn) noexcept {
+  record(write_batch(args.batch));
+  StepKey key = key_of(is_ffn ? StepId::kMix : StepId::kMix6, args.batch);
+  key.add(is_ffn ? args.weights.ffn_mix : args.weights.mix);
+  key.add(args.work.x);
+  for (const Activation& mixed : args.work.mixed) key.add(is_ffn ? args.work.z : mixed);
+  key.add(gpu_buffer(*args.state.buffer).id());
+  key.add(uint64_t{args.state.num_slots} << 32 | args.layer);
+  record(core_->kernels.run(
+      key, [&] { return mix_kernels(args, is_ffn, *batch_buffer_, gpu_->limits()); }));
+}
+
+void WebGpuBackend::project_in(const LayerArgs& args) noexcept {
+  const LayerWeights& w = args.weights;
+  const Workspace& work = args.work;
+  const std::array<DenseJob, 7> jobs = {{
+      {&w.receptance, &work.mix(Mix::kR), &work.r},
+      {&w.key, &work.mix(Mix::kK), &work.k},
+      {&w.value, &work.mix(Mix::kV), &work.v},
+      {&w.w1, &work.mix(Mix::kW), &work.low_w, Epilogue::kTanh},
+      {&w.a1, &work.mix(Mix::kA), &work.low_a},
+      {&w.g1, &work.mix(Mix::kG), &work.low_g, Epilogue::kSigmoid},
+      {&w.v1, &work.mix(Mix::kV), &work.low_v},
+  }};
+  record(run_dense(StepId::kProjectIn, "project_in", args.batch,
+                   std::span(jobs).first(args.layer > 0 ? 7 : 6), args.batch.num_tokens()));
+}
+
+void WebGpuBackend::project_out(const LayerArgs& args) noexcept {
+  const LayerWeights& w = args.weights;
+  const Workspace& work = args.work;
+  std::array<DenseJob, 4> jobs = {{
+      {&w.w2, &work.low_w, &work.w, Epilogue::kDecay, &w.w0},
+      {&w.a2, &work.low_a, &work.a, Epilogue::kBiasSigmoid, &w.a0},
+      {&w.g2, &work.low_g, &work.g},
+      {nullptr, &work.v, &work.v_first},
+  }};
+  if (args.layer > 0) {
+    jobs[3] = {&w.v2, &work.low_v, &work.v, Epilogue::kValueResidual, &w.v0, &work.v_first};
+  }
+  record(run_dense(StepId::kProjectOut, "project_out", args.batch, jobs, args.batch.num_tokens()));
+}
+
+void WebGpuBackend::wkv(const LayerArgs& args) noexcept {
+  const Workspace& work = args.work;
+  record(write_batch(args.batch));
+  StepKey key = key_of(StepId::kWkv, args.batch);
+  key.add(args.weights.k_k);
+  key.add(args.weights.ln_x_bias);
+  for (const Activation* one : {&work.r, &work.w, &work.k, &work.v, &work.a, &work.g, &work.y}) {
+    key.add(*one);
+  }
+  key.add(gpu_buffer(*args.state.buffer).id());
+  key.add(uint64_t{args.state.num_slots} << 32 | args.layer);
+  record(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
+    std::vector<Kernel> kernels;
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, wkv_kernel(args, *batch_buffer_, gpu_->limits()));
+    kernels.push_back(std::move(kernel));
+    return kernels;
+  }));
+}
+
+void WebGpuBackend::output(const LayerArgs& args) noexcept {
+  const DenseJob job = {&args.weights.output, &args.work.y, &args.work.x, Epilogue::kAdd};
+  record(run_dense(StepId::kOutput, "output", args.batch, {&job, 1}, args.batch.num_tokens()));
+}
+
+void WebGpuBackend::ffn_key(const LayerArgs& args) noexcept {
+  const DenseJob job = {&args.weights.ffn_key, &args.work.z, &args.work.f, Epilogue::kSquaredRelu};
+  record(run_dense(StepId::kFfnKey, "ffn_key", args.batch, {&job, 1}, args.batch.num_tokens()));
+}
+
+void WebGpuBackend::ffn_value(const LayerArgs& args) noexcept {
+  DenseJob job = {&args.weights.ffn_value, &args.work.f, &args.work.x, Epilogue::kAdd};
+  job.is_sparse = true;
+  record(run_dense(StepId::kFfnValue, "ffn_value", args.batch, {&job, 1}, args.batch.num_tokens()));
+}
+
+Status WebGpuBackend::run_head(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                               const Workspace& work) {
+  if (batch.logit_tokens.empty()) return {};
+  SKEIN_RETURN_IF_ERROR(write_batch(batch));
+  StepKey key = key_of(StepId::kHead, batch);
+  key.add(weights.ln_out_weight);
+  key.add(work.x);
+  key.add(work.y);
+  SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
+    std::vector<Kernel> kernels;
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, head_norm_kernel(dims, weights, batch, *batch_buffer_,
+                                                           work, gpu_->limits()));
+    kernels.push_back(std::move(kernel));
+    return kernels;
+  }));
+  // The normalised rows need a place beside x; y is free after the last layer.
+  const DenseJob job = {&weights.head, &work.y, &work.logits};
+  const auto num_logits = static_cast<uint32_t>(batch.logit_tokens.size());
+  SKEIN_RETURN_IF_ERROR(run_dense(StepId::kHead, "head", batch, {&job, 1}, num_logits, "[1].x"));
+  if (num_logits == 1) {
+    core_->memory->copy_with_next(gpu_buffer(*work.logits.buffer),
+                                  work.logits.offset_elems * sizeof(float),
+                                  uint64_t{work.logits.num_cols} * sizeof(float));
+  }
+  return {};
+}
+
+void WebGpuBackend::head(const Dimensions& dims, const Weights& weights, const Batch& batch,
+                         const Workspace& work) noexcept {
+  record(run_head(dims, weights, batch, work));
+}
+
+Result<double> WebGpuBackend::measure_read_bandwidth() {
+  // Beyond the caches of a GPU; few enough for a software one.
+  const uint64_t wanted = gpu_->is_cpu() ? uint64_t{64} << 20 : uint64_t{1} << 30;
+  const uint64_t num_bytes = std::min(wanted, gpu_->limits().max_binding_bytes) / 32768 * 32768;
+  SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<GpuBuffer> data, core_->memory->allocate(num_bytes));
+  SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<GpuBuffer> out, core_->memory->allocate(256));
+  const auto make = [&]() -> Result<std::vector<Kernel>> {
+    Kernel kernel{"read", {}, Bindings(gpu_->limits()), 1, 1};
+    ShaderValues values;
+    SKEIN_ASSIGN_OR_RETURN(
+        const Bindings::Place in,
+        kernel.bindings.range(*data, 0, num_bytes, Access::kRead, "array<vec4<u32>>"));
+    SKEIN_ASSIGN_OR_RETURN(const Bindings::Place sink,
+                           kernel.bindings.range(*out, 0, 256, Access::kWrite, "array<f32>"));
+    const uint64_t groups = num_bytes / 32768;  // 256 threads, 8 loads of 16 B
+    kernel.x = static_cast<uint32_t>(std::min<uint64_t>(groups, gpu_->limits().max_groups));
+    kernel.y = static_cast<uint32_t>(ceil_div<uint64_t>(groups, kernel.x));
+    values.set("DATA", in.name);
+    values.set("OUT", sink.name);
+    values.set("ELEMS", num_bytes / 16);
+    values.set("GROUPS_X", kernel.x);
+    SKEIN_RETURN_IF_ERROR(kernel.shader.add_file("read.wgsl", values));
+    std::vector<Kernel> kernels;
+    kernels.push_back(std::move(kernel));
+    return kernels;
+  };
+  StepKey key(static_cast<uint64_t>(StepId::kRead));
+  key.add(data->id());
+  constexpr int kRounds = 4, kReadsEach = 8;
+  double best = 0;
+  for (int round = 0; round < kRounds; ++round) {  // the first one compiles
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < kReadsEach; ++i) SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, make));
+    SKEIN_RETURN_IF_ERROR(finish());
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, static_cast<double>(num_bytes) * kReadsEach / seconds.count());
+  }
+  return best;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options) {
+  SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter));
+  return std::make_unique<WebGpuBackend>(std::move(gpu));
+}
+
+Result<std::vector<std::string>> webgpu_adapters() {
+  SKEIN_ASSIGN_OR_RETURN(const std::vector<AdapterInfo> infos, list_adapters());
+  std::vector<std::string> lines;
+  for (const AdapterInfo& info : infos) lines.push_back(info.text());
+  return lines;
+}
+
+}  // namespace skein

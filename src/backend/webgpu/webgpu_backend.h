@@ -1,0 +1,30 @@
+// The WebGPU backend: the ten steps of RWKV-7 on any GPU that wgpu-native reaches (Vulkan, Metal,
+// DX12), from the same layouts as on the CPU.
+//
+// Goals: a token is one command buffer with one compute pass of at most eight dispatches a layer,
+// encoded while the GPU works on the token before; every dtype and layout through the index
+// functions that layout/ emits; an error of the device is one line of finish(). Non-goals: several
+// devices, training.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace skein {
+
+struct WebGpuOptions {
+  std::optional<uint32_t> adapter;  // of webgpu_adapters(); the best one if unset
+};
+
+// Errors: no library, no adapter, one that is too small; one line each.
+Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options);
+
+// One line for each adapter of this machine, in the order of their numbers. WGPU_BACKEND
+// (vulkan, metal, dx12, gl) leaves those of one API.
+Result<std::vector<std::string>> webgpu_adapters();
+
+}  // namespace skein

@@ -1,0 +1,137 @@
+// The WebGPU backend through the public interface: the golden logits, models of odd shapes, every
+// quantized type. The oracle is the reference. Where the program was built without the backend or
+// the machine has no adapter the tests skip, in CI they fail.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "format/safetensors.h"
+#include "skein/skein.h"
+#include "tiny_model.h"
+
+namespace skein {
+namespace {
+
+using testing::random_model;
+using testing::TempFolder;
+using testing::tiny_dimensions;
+
+constexpr const char* kModel = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.safetensors";
+constexpr const char* kGolden = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.golden.safetensors";
+constexpr float kGoldenTolerance = 2e-3f;  // of golden_test.cc
+constexpr float kTolerance = 2e-4f;        // of odd_models_test.cc
+
+std::vector<float> logits_of(const LoadOptions& options, std::span<const uint32_t> ids,
+                             uint32_t chunk) {
+  const auto model = Model::load(options);
+  EXPECT_TRUE(model) << model.error().message;
+  if (!model) return {};
+  Session session = Session::create(*model).value();
+  EXPECT_TRUE(session.set_chunk(chunk));
+  std::vector<float> all;
+  const Status status = session.evaluate(ids, [&](uint64_t, std::span<const float> row) {
+    all.insert(all.end(), row.begin(), row.end());
+  });
+  EXPECT_TRUE(status) << status.error().message;
+  return all;
+}
+
+float max_difference(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  float worst = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const float difference = std::abs(a[i] - b[i]);
+    if (!(difference <= worst)) worst = difference;
+  }
+  return worst;
+}
+
+float largest(std::span<const float> values) {
+  float result = 0;
+  for (const float value : values) result = std::max(result, std::abs(value));
+  return result;
+}
+
+class WebGpuTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto model = Model::load({.model_path = kModel, .backend = "webgpu"});
+    const char* ci = std::getenv("CI");
+    const bool is_ci = ci != nullptr && std::string_view(ci) == "true";
+    if (!model && is_ci) FAIL() << model.error().message;
+    if (!model) GTEST_SKIP() << model.error().message;
+  }
+};
+
+TEST_F(WebGpuTest, GoldenLogitsInSeveralChunkings) {
+  const Safetensors file = Safetensors::open(kGolden).value();
+  const TensorInfo &ids_tensor = *file.find("ids"), &logits_tensor = *file.find("logits");
+  std::vector<uint32_t> ids(ids_tensor.data.size() / sizeof(uint32_t));
+  std::memcpy(ids.data(), ids_tensor.data.data(), ids_tensor.data.size());
+  std::vector<float> golden(logits_tensor.data.size() / sizeof(float));
+  std::memcpy(golden.data(), logits_tensor.data.data(), logits_tensor.data.size());
+  for (const char* layout : {"", "interleave(16,64,1)"}) {
+    for (const uint32_t chunk : {1u, 3u, 5u, 14u}) {
+      const auto logits =
+          logits_of({.model_path = kModel, .backend = "webgpu", .layout = layout}, ids, chunk);
+      EXPECT_LE(max_difference(logits, golden), kGoldenTolerance)
+          << "layout '" << layout << "', chunk " << chunk;
+    }
+  }
+}
+
+TEST_F(WebGpuTest, OddModelsAgreeWithTheReference) {
+  const TempFolder folder;
+  const std::string path = folder.path("model.safetensors");
+  struct Odd {
+    uint32_t num_emb, num_vocab;
+    FileDType dtype;
+  };
+  for (const Odd& odd : {Odd{64, 65, FileDType::kF16}, Odd{128, 259, FileDType::kBF16},
+                         Odd{192, 1001, FileDType::kF32}}) {
+    random_model(tiny_dimensions(odd.num_emb, odd.num_vocab), {&odd.dtype, 1}, 17).write(path);
+    std::vector<uint32_t> ids(21);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      ids[i] = static_cast<uint32_t>(i * i * 7 + 3) % odd.num_vocab;
+    }
+    const auto expected = logits_of({.model_path = path, .backend = "reference"}, ids, 21);
+    for (const uint32_t chunk : {1u, 4u, 21u}) {
+      const auto logits = logits_of({.model_path = path, .backend = "webgpu"}, ids, chunk);
+      EXPECT_LE(max_difference(logits, expected), kTolerance * largest(expected))
+          << "C " << odd.num_emb << ", N " << odd.num_vocab << ", chunk " << chunk;
+    }
+  }
+}
+
+TEST_F(WebGpuTest, QuantizedModelsAgreeWithTheReference) {
+  const std::vector<uint32_t> ids = {0, 510, 33, 7, 400, 12, 99};
+  for (const char* quant : {"int8", "nf4", "sf4"}) {
+    const auto expected =
+        logits_of({.model_path = kModel, .backend = "reference", .quant = quant}, ids, 7);
+    for (const char* layout : {"", "interleave(16,128,4)", "ffn.value=row_major"}) {
+      for (const uint32_t chunk : {1u, 7u}) {
+        const auto logits =
+            logits_of({.model_path = kModel, .backend = "webgpu", .layout = layout, .quant = quant},
+                      ids, chunk);
+        EXPECT_LE(max_difference(logits, expected), kTolerance * largest(expected))
+            << quant << ", layout '" << layout << "', chunk " << chunk;
+      }
+    }
+  }
+}
+
+TEST_F(WebGpuTest, AnAdapterThatIsNotThereIsOneLine) {
+  const auto model = Model::load({.model_path = kModel, .backend = "webgpu", .adapter = 99});
+  ASSERT_FALSE(model);
+  EXPECT_EQ(model.error().message.find('\n'), std::string::npos);
+  EXPECT_NE(model.error().message.find("expected an adapter from 0 to"), std::string::npos)
+      << model.error().message;
+}
+
+}  // namespace
+}  // namespace skein
