@@ -335,6 +335,13 @@ int64_t GgufNumbers::integer(uint64_t i) const noexcept {
   return 0;
 }
 
+std::optional<uint32_t> ggml_type_number(FileDType dtype) noexcept {
+  for (const TensorType& known : kTensorTypes) {
+    if (known.dtype == dtype) return known.number;
+  }
+  return std::nullopt;
+}
+
 Result<Gguf> Gguf::parse(std::span<const std::byte> file, const std::string& name) {
   return Parser(file, name).run();
 }

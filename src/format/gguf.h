@@ -58,6 +58,9 @@ struct GgufNumbers {
 using GgufValue = std::variant<int64_t, uint64_t, bool, double, std::string_view, GgufNumbers,
                                std::vector<std::string_view>>;
 
+// ggml's number of a type; nothing for those that .gguf files do not have.
+std::optional<uint32_t> ggml_type_number(FileDType dtype) noexcept;
+
 using GgufMetadata = std::map<std::string, GgufValue, std::less<>>;
 
 struct Gguf {

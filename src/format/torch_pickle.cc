@@ -380,6 +380,10 @@ class Machine {
     if (global.function != Function::kStorageClass) {
       return broken("a storage of no class of storages");
     }
+    if ((*id)[2].text.size() > kMaxStorageNameBytes || storages_.size() == kMaxPickledTensors) {
+      return error("{}: expected at most {} storages with names of {} bytes, found more", file_,
+                   kMaxPickledTensors, kMaxStorageNameBytes);
+    }
     storages_.push_back({global.dtype, (*id)[2].text, static_cast<uint64_t>((*id)[4].number)});
     push({Kind::kStorage, 0, storages_.size() - 1});
     return {};
@@ -435,6 +439,9 @@ class Machine {
     const auto shape = numbers_of(arguments[2]), strides = numbers_of(arguments[3]);
     if (!shape || !strides || shape->size() != strides->size()) {
       return broken("a tensor without a shape");
+    }
+    if (tensors_.size() == kMaxPickledTensors) {
+      return error("{}: expected at most {} tensors, found more", file_, kMaxPickledTensors);
     }
     const Storage& storage = storages_[arguments[0].index];
     tensors_.push_back({"", storage.dtype, std::string(storage.key), storage.num_elems,

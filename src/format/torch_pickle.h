@@ -31,9 +31,14 @@ struct PickledTensor {
   std::vector<uint64_t> stride_elems;  // as many as shape
 };
 
-// Longest pickle. A model of 61 layers has half a MiB; a hostile one takes some fifty times its
-// length in memory.
+// Longest pickle. A model of 61 layers has half a MiB.
 inline constexpr uint64_t kMaxPickleBytes = uint64_t{4} << 20;
+
+// What one opcode can ask for again and again, five bytes each time: more tensors or longer names
+// of storages (torch numbers them) than any model has. They bound the memory of a hostile pickle to
+// some hundred MiB.
+inline constexpr size_t kMaxPickledTensors = size_t{1} << 16;
+inline constexpr size_t kMaxStorageNameBytes = 64;
 
 // In the order of the dict; a name that was set twice counts as set last. `file` stands at the
 // start of every message. Nothing is known of the numbers but that they are not negative.
