@@ -49,12 +49,35 @@ uint64_t count_layers(const ModelTensors& file) {
   return count;
 }
 
+// What a model is that has all of RWKV-7's tensors and others beside them, without which it gives
+// nonsense. They stand in layer 0 as in all.
+struct Variant {
+  std::string_view part;  // of a tensor's name behind "blocks.0."
+  std::string_view what;
+};
+
+constexpr Variant kVariants[] = {
+    {"qkv.", "an RWKV-7b model (x070b: deep embedding attention)"},
+    {"ffn.s_emb", "an RWKV-7a model (x070a: deep embeddings)"},
+    {"ffn.enn.", "an RWKV-8 model (deep embeddings)"},
+    {"rosa", "an RWKV-8 model (ROSA)"},
+};
+
 // Says which other model this is, where its tensors tell.
 Status check_version(const ModelTensors& file, const std::string& path) {
-  if (file.find("blocks.0.att.r_k") != nullptr) return {};
   const auto refuse = [&](std::string_view what) -> Status {
     return error("{}: expected an RWKV-7 model, found {}", path, what);
   };
+  for (const Variant& variant : kVariants) {
+    for (const TensorInfo& tensor : file.tensors()) {
+      const std::string_view name = tensor.name;
+      constexpr std::string_view kLayer = "blocks.0.";
+      if (!name.starts_with(kLayer) || name.find(variant.part, kLayer.size()) == name.npos)
+        continue;
+      return refuse(fmt::format("{}, which has '{}'", variant.what, name));
+    }
+  }
+  if (file.find("blocks.0.att.r_k") != nullptr) return {};
   if (file.find("blocks.0.att.time_maa_x") != nullptr) return refuse("an RWKV-6 model");
   if (file.find("blocks.0.att.time_faaaa") != nullptr) return refuse("an RWKV-5 model");
   if (file.find("blocks.0.att.time_mix_k") != nullptr) return refuse("an RWKV-4 model");

@@ -49,6 +49,7 @@ std::string ModelFile::format_text() const {
     text += fmt::format(", names of {}", to_string(tensors_.naming()));
   }
   if (tensors_.low_rank_is_rows()) text += ", low-rank matrices by rows";
+  if (tensors_.has_tied_head()) text += ", the embedding as head";
   return text;
 }
 

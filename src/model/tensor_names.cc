@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/check.h"
 #include "format/safetensors_header.h"
 
 namespace skein {
@@ -164,12 +165,32 @@ std::string blink_name(Naming naming, std::string_view name) {
   return {};
 }
 
+std::string ggml_name_of(std::string_view name) {
+  const auto original = [](std::span<const Rename> list, std::string_view to) {
+    const auto found = std::find_if(list.begin(), list.end(),
+                                    [&](const Rename& rename) { return rename.to == to; });
+    return found == list.end() ? std::string_view() : found->from;
+  };
+  if (const std::string_view top = original(kGgmlTop, name); !top.empty()) return std::string(top);
+  const auto layer = split_layer(name, "blocks.");
+  CHECK(layer);
+  const auto& [number, rest] = *layer;
+  if (const std::string_view known = original(kGgmlLayer, rest); !known.empty()) {
+    return fmt::format("blk.{}.{}", number, known);
+  }
+  const std::string result =
+      fmt::format("blk.{}.time_mix_{}.weight", number, rest.substr(rest.find('.') + 1));
+  CHECK(ggml_name(result) == name);
+  return result;
+}
+
 Result<ModelTensors> ModelTensors::create(const TensorFile& file, const std::string& path) {
   ModelTensors result;
   result.naming_ = naming_of(file);
   for (const TensorInfo& tensor : file.tensors()) {
     SKEIN_RETURN_IF_ERROR(result.add(tensor, path));
   }
+  result.tie_head();
   SKEIN_RETURN_IF_ERROR(result.sort(path));
   result.find_orientation();
   return result;
@@ -200,6 +221,19 @@ Status ModelTensors::add(const TensorInfo& tensor, const std::string& path) {
     tensors_.push_back(std::move(part));
   }
   return {};
+}
+
+void ModelTensors::tie_head() {
+  const auto named = [&](std::string_view name) {
+    return std::find_if(tensors_.begin(), tensors_.end(),
+                        [&](const TensorInfo& tensor) { return tensor.name == name; });
+  };
+  const auto emb = named("emb.weight");
+  if (emb == tensors_.end() || named("head.weight") != tensors_.end()) return;
+  has_tied_head_ = true;
+  TensorInfo head = *emb;
+  head.name = "head.weight";
+  tensors_.push_back(std::move(head));
 }
 
 Status ModelTensors::sort(const std::string& path) {

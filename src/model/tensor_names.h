@@ -29,12 +29,16 @@ std::string_view to_string(Naming naming) noexcept;
 // "blocks.0.att.x_?" stands for the six mixes in one tensor, in the order r, w, k, v, a, g.
 std::string blink_name(Naming naming, std::string_view name);
 
+// The other way, for writing: BlinkDL's `name` as ggml calls it. A CHECK: there is such a name.
+std::string ggml_name_of(std::string_view name);
+
 class ModelTensors {
  public:
   // None.
   ModelTensors() = default;
 
-  // Errors: two tensors are the same weight; six mixes that are not six.
+  // A model without a head has that of its embedding, as "head.weight". Errors: two tensors are the
+  // same weight; six mixes that are not six.
   static Result<ModelTensors> create(const TensorFile& file, const std::string& path);
 
   Naming naming() const noexcept { return naming_; }
@@ -43,6 +47,9 @@ class ModelTensors {
   // BlinkDL has [inputs][outputs]. The first one that is not square tells; without such a one the
   // family of names does.
   bool low_rank_is_rows() const noexcept { return low_rank_is_rows_; }
+
+  // Whether the head is the embedding.
+  bool has_tied_head() const noexcept { return has_tied_head_; }
 
   // By BlinkDL's name; nullptr where the file has none.
   const TensorInfo* find(std::string_view name) const noexcept;
@@ -53,10 +60,12 @@ class ModelTensors {
  private:
   Status add(const TensorInfo& tensor, const std::string& path);
   Status sort(const std::string& path);
+  void tie_head();
   void find_orientation();
 
   Naming naming_ = Naming::kBlinkDL;
   bool low_rank_is_rows_ = false;
+  bool has_tied_head_ = false;
   std::vector<TensorInfo> tensors_;
   std::vector<size_t> by_name_;
 };
