@@ -10,6 +10,7 @@
 #include "engine/gguf_vocabulary.h"
 #include "engine/impl.h"
 #include "engine/plan_choice.h"
+#include "model/lora.h"
 #include "model/model_file.h"
 #include "skein/skein.h"
 
@@ -71,8 +72,9 @@ namespace internal {
 std::vector<std::string> vocabulary_paths(const std::string& model_path) {
   const fs::path model(model_path);
   std::vector<std::string> paths;
-  for (const std::string& name : {model.stem().string() + ".vocab.txt", std::string("vocab.txt"),
-                                  std::string("rwkv_vocab_v20230424.txt")}) {
+  for (const std::string& name :
+       {model.stem().string() + ".vocab.txt", std::string("vocab.txt"),
+        std::string("rwkv_vocab_v20230424.txt"), std::string("rwkv_vocab_v20230424.json")}) {
     paths.push_back((model.parent_path() / name).string());
   }
   return paths;
@@ -160,6 +162,7 @@ Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
   load_options.plan = choice.plan;
   load_options.num_threads = options.num_threads != 0 ? options.num_threads : num_physical_cores();
   load_options.on_progress = options.on_progress;
+  SKEIN_ASSIGN_OR_RETURN(load_options.lora, load_lora(options.loras, file));
   SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(file, *impl->backend, load_options));
   impl->info = make_info(file, *impl->rwkv7);
   impl->info.plan_path = choice.path;

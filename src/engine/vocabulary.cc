@@ -182,4 +182,26 @@ Result<Vocabulary> make_vocabulary(std::span<const std::string> tokens, std::str
   return vocabulary;
 }
 
+std::string vocabulary_text(const Vocabulary& vocabulary) {
+  std::string text;
+  for (uint32_t id = 1; id < vocabulary.num_ids(); ++id) {
+    const std::string_view token = vocabulary.token_bytes(id);
+    if (token.empty()) continue;
+    text += fmt::format("{} b'", id);
+    for (const char c : token) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (c == '\'' || c == '\\') {
+        text += '\\';
+        text += c;
+      } else if (byte < 0x20 || byte >= 0x7f) {
+        text += fmt::format("\\x{:02x}", byte);
+      } else {
+        text += c;
+      }
+    }
+    text += fmt::format("' {}\n", token.size());
+  }
+  return text;
+}
+
 }  // namespace skein

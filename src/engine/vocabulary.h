@@ -52,4 +52,7 @@ Result<Vocabulary> parse_vocabulary(std::string_view text, std::string_view name
 // CHECK). Errors: "NAME:ID: expected ..., found ...".
 Result<Vocabulary> make_vocabulary(std::span<const std::string> tokens, std::string_view name);
 
+// A vocabulary in the text format; parse_vocabulary() of it gives the same.
+std::string vocabulary_text(const Vocabulary& vocabulary);
+
 }  // namespace skein
