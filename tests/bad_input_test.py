@@ -29,7 +29,7 @@ class CommandLine(ProgramTest):
                 (["-t", "-1"], "--threads"), (["-t", "two"], "found 'two'"), (["-t", ""], "found ''"),
                 (["-t", "99999999999999999999"], "--threads"), (["--tokens"], "--tokens: "),
                 (["-m", ""], "--model: expected a file name, found ''"), (["--vocab", ""], "--vocab: expected a file name"),
-                (["--backend", "gpu"], "expected auto or reference or cpu, found 'gpu'"),
+                (["--backend", "gpu"], "expected auto or reference or cpu or webgpu, found 'gpu'"),
                 (["--precision", "half"], "expected exact or fast, found 'half'"),
                 (["--tokens", "0"], "--tokens"), (["--tokens", "1e3"], "--tokens"),
                 (["--temperature", "-1"], "--temperature"), (["--temperature", "nan"], "--temperature"),

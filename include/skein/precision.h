@@ -6,9 +6,9 @@
 namespace skein {
 
 enum class Precision : uint8_t {
-  kExact,  // products of f32 or f16 inputs, accumulated in f32
-  kFast,   // may round the inputs of prefill's products to bf16 where the device multiplies those
-           // faster
+  kExact,  // products of f32 inputs and dequantized weights, accumulated in f32
+  kFast,   // where the device multiplies them faster, inputs may be rounded: to bf16 in prefill, to
+           // int8 beside int8, nf4 and sf4 weights, in the blocks of those
 };
 
 }  // namespace skein

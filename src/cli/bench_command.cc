@@ -43,10 +43,10 @@ struct Figures {
   double tokens_per_s, deviation, gb_s, percent;
 };
 
-Figures figures_of(const TestResult& test, double bandwidth) {
+Figures figures_of(const TestResult& test) {
   const double speed = median(test.tokens_per_s);
-  const double bytes_per_s = speed * test.bytes_per_token;
-  return {speed, deviation(test.tokens_per_s), bytes_per_s / 1e9, 100 * bytes_per_s / bandwidth};
+  return {speed, deviation(test.tokens_per_s), speed * test.bytes_per_token / 1e9,
+          test.bandwidth_percent()};
 }
 
 // Every combination that the flags ask for, model by model.
@@ -105,7 +105,7 @@ Json results_json(const std::vector<BenchResult>& results) {
   Json list = Json::array();
   for (const BenchResult& result : results) {
     for (const TestResult& test : result.measurement.tests) {
-      const Figures figures = figures_of(test, result.measurement.bandwidth);
+      const Figures figures = figures_of(test);
       Json entry;
       entry["model"] = result.model;
       entry["type"] = result.type;
@@ -176,7 +176,7 @@ std::string bench_text(const std::vector<BenchResult>& results) {
                {"% of read", Align::kRight}});
   for (const BenchResult& result : results) {
     for (const TestResult& test : result.measurement.tests) {
-      const Figures figures = figures_of(test, result.measurement.bandwidth);
+      const Figures figures = figures_of(test);
       table.add_row({std::filesystem::path(result.model).stem().string(), result.type,
                      result.layout_name, result.backend, fmt::format("{}", result.num_threads),
                      test.test,
@@ -260,8 +260,9 @@ void add_bench_command(CLI::App& app, Action& action) {
       "  skein bench -m model.safetensors --tokens 100\n"
       "  skein bench -t 1,2 --layout row_major --layout 'interleave(16,64,1)' --json\n"
       "  skein bench --plan none --plan plan.json\n"
-      "bytes/token are the weights really read, without the cols of ffn.value that zero\n"
-      "activations skip; % is of the read bandwidth that the same threads had in this run.");
+      "bytes/token are the weights and the state really read, without the cols of ffn.value that\n"
+      "zero activations skip; % is of the read bandwidth that the same threads had just before and "
+      "after.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

@@ -68,8 +68,9 @@ Result<double> measure_bytes_per_token(const Model& model, std::span<const uint3
   CHECK(!ids.empty());
   const Rwkv7& rwkv7 = *model.impl().rwkv7;
   const auto all_bytes = static_cast<double>(rwkv7.bytes_per_token());
-  if (!skips_zeros(rwkv7)) return all_bytes;
   SKEIN_ASSIGN_OR_RETURN(const State state, rwkv7.make_state(1));
+  const auto state_bytes = static_cast<double>(state.num_elems() * sizeof(float));
+  if (!skips_zeros(rwkv7)) return all_bytes + state_bytes;
   SKEIN_ASSIGN_OR_RETURN(const Workspace work, rwkv7.make_workspace(1, 1));
   const Run run{0, 0, 1};
   uint64_t num_zeros = 0;
@@ -89,7 +90,8 @@ Result<double> measure_bytes_per_token(const Model& model, std::span<const uint3
   // One col of one layer.
   const double col_bytes =
       static_cast<double>(rwkv7.ffn_value_col_bytes()) / rwkv7.dims().num_layers;
-  return all_bytes - static_cast<double>(num_zeros) / static_cast<double>(ids.size()) * col_bytes;
+  const double zeros_per_token = static_cast<double>(num_zeros) / static_cast<double>(ids.size());
+  return all_bytes + state_bytes - zeros_per_token * col_bytes;
 }
 
 Result<ModelMeasurement> measure_model(const std::shared_ptr<Model>& model,
@@ -102,8 +104,8 @@ Result<ModelMeasurement> measure_model(const std::shared_ptr<Model>& model,
   const uint32_t num_vocab = model->info().num_vocab;
   const std::vector<uint32_t> prompt = random_ids(options.num_prefill, num_vocab);
   const std::vector<uint32_t> continuation = random_ids(options.num_decode, num_vocab);
-  TestResult prefill{fmt::format("pp{}", options.num_prefill), {}, 0};
-  TestResult decode{fmt::format("tg{}", options.num_decode), {}, 0};
+  TestResult prefill{fmt::format("pp{}", options.num_prefill), {}, {}, 0};
+  TestResult decode{fmt::format("tg{}", options.num_decode), {}, {}, 0};
 
   progress(0);
   if (!prompt.empty()) {
@@ -119,24 +121,38 @@ Result<ModelMeasurement> measure_model(const std::shared_ptr<Model>& model,
     SKEIN_ASSIGN_OR_RETURN(decode.bytes_per_token, measure_bytes_per_token(*model, continuation));
   }
 
-  std::vector<double> bandwidths;
+  SKEIN_ASSIGN_OR_RETURN(double before, backend.measure_read_bandwidth());
+  std::vector<double> bandwidths = {before};
+  // One repetition of a test between two measurements of the bandwidth.
+  const auto repeat_test = [&](TestResult& test, const auto& time,
+                               std::span<const uint32_t> ids) -> Status {
+    if (ids.empty()) return {};
+    SKEIN_ASSIGN_OR_RETURN(const double seconds, time(session, ids));
+    SKEIN_ASSIGN_OR_RETURN(const double after, backend.measure_read_bandwidth());
+    test.tokens_per_s.push_back(static_cast<double>(ids.size()) / seconds);
+    test.bandwidths.push_back((before + after) / 2);
+    bandwidths.push_back(after);
+    before = after;
+    return {};
+  };
   for (uint32_t repeat = 0; repeat < options.num_repeats; ++repeat) {
     progress((repeat + 1.0) / (options.num_repeats + 1.0));
-    SKEIN_ASSIGN_OR_RETURN(bandwidths.emplace_back(), backend.measure_read_bandwidth());
-    if (!prompt.empty()) {
-      SKEIN_ASSIGN_OR_RETURN(const double seconds, time_prefill(session, prompt));
-      prefill.tokens_per_s.push_back(static_cast<double>(prompt.size()) / seconds);
-    }
-    if (!continuation.empty()) {
-      SKEIN_ASSIGN_OR_RETURN(const double seconds, time_decode(session, continuation));
-      decode.tokens_per_s.push_back(static_cast<double>(continuation.size()) / seconds);
-    }
+    SKEIN_RETURN_IF_ERROR(repeat_test(prefill, time_prefill, prompt));
+    SKEIN_RETURN_IF_ERROR(repeat_test(decode, time_decode, continuation));
   }
   ModelMeasurement result;
   if (!prompt.empty()) result.tests.push_back(std::move(prefill));
   if (!continuation.empty()) result.tests.push_back(std::move(decode));
   result.bandwidth = median(std::move(bandwidths));
   return result;
+}
+
+double TestResult::bandwidth_percent() const {
+  std::vector<double> shares;
+  for (size_t i = 0; i < tokens_per_s.size(); ++i) {
+    shares.push_back(100 * tokens_per_s[i] * bytes_per_token / bandwidths[i]);
+  }
+  return median(std::move(shares));
 }
 
 double median(std::vector<double> values) {

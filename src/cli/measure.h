@@ -1,9 +1,9 @@
 // What `skein bench` measures of one loaded model: speed of prefill and decode, bytes really read,
 // and the bandwidth of the same moments.
 //
-// Goals: every speed stands beside its roof; repetitions of all tests are interleaved, so that a
-// machine that slows down slows all of them. Non-goals: time per operation (that is the
-// profiler's).
+// Goals: every speed stands beside its roof, measured in the same second; repetitions of all tests
+// are interleaved, so that a machine that slows down slows all of them. Non-goals: time per
+// operation (that is the profiler's).
 #pragma once
 
 #include <cstdint>
@@ -28,13 +28,17 @@ struct MeasureOptions {
 struct TestResult {
   std::string test;
   std::vector<double> tokens_per_s;  // one a repetition
-  double bytes_per_token = 0;        // of weights, really read
+  std::vector<double> bandwidths;    // bytes/s that could be read just before and after each, mean
+  double bytes_per_token = 0;        // really read: weights, and in decode the state
+
+  // Per cent of the bandwidth that was read; the median of the repetitions' own shares, since the
+  // bandwidth of a shared machine changes from one second to the next.
+  double bandwidth_percent() const;
 };
 
 struct ModelMeasurement {
   std::vector<TestResult> tests;
-  double bandwidth =
-      0;  // bytes/s that the model's threads can read; median of one measurement a repetition
+  double bandwidth = 0;  // bytes/s that the model's threads can read; median of all measurements
 };
 
 // Called before each piece of work with the part that is done.
@@ -53,8 +57,8 @@ std::vector<uint32_t> random_ids(uint32_t count, uint32_t num_vocab);
 Result<double> time_prefill(Session& session, std::span<const uint32_t> ids);
 Result<double> time_decode(Session& session, std::span<const uint32_t> ids);
 
-// Weight bytes that decoding `ids` reads a token: ModelInfo::bytes_per_token less the cols of
-// ffn.value that the kernels skip because their activation is zero. Runs the tokens once.
+// Bytes that decoding `ids` reads a token: ModelInfo::bytes_per_token less the cols of ffn.value
+// that the kernels skip because their activation is zero, and the state. Runs the tokens once.
 Result<double> measure_bytes_per_token(const Model& model, std::span<const uint32_t> ids);
 
 // Of at least one value; the mean of the middle two where their number is even.

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -44,6 +45,13 @@ void occupy_standard_descriptors() noexcept {
       (void)::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
     }
   }
+}
+
+// Vulkan drivers ask Wayland for devices, which complains on stderr where this is not set. Nobody
+// but a session's own user can make the folder.
+void name_runtime_folder() noexcept {
+  const std::string folder = fmt::format("/run/user/{}", ::getuid());
+  ::setenv("XDG_RUNTIME_DIR", folder.c_str(), /*overwrite=*/0);
 }
 
 void add_commands(CLI::App& app, Action& action) {
@@ -124,6 +132,7 @@ Status run_and_flush(int argc, const char* const* argv) {
 
 int run_program(int argc, const char* const* argv) noexcept {
   occupy_standard_descriptors();
+  name_runtime_folder();
   std::signal(SIGPIPE, SIG_IGN);
   std::string message;
   try {

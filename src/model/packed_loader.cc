@@ -37,7 +37,7 @@ Status PackedLoader::run() {
   specs_ = list_weights(model_.dims_, model_.weights_);
   for (const WeightSpec& spec : specs_) {
     SKEIN_ASSIGN_OR_RETURN(Item item, resolve(spec));
-    items_.push_back(std::move(item));
+    items_.push_back(item);
   }
   SKEIN_ASSIGN_OR_RETURN(const bool in_place, reads_host_memory(backend_));
   if (in_place) {
