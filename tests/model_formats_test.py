@@ -4,6 +4,7 @@
 Parts that need the packages gguf (with numpy) or torch say SKIPPED where these are missing.
 """
 import ast
+import json
 import os
 import struct
 import unittest
@@ -79,6 +80,81 @@ class NamesTest(FormatTest):
         model["norm.weight"] = model["model.norm.weight"]
         path = self.write("m.safetensors", formats.safetensors(model))
         self.fail_with("expected one tensor for 'ln_out.weight', found two", "inspect", "-m", path)
+
+
+    def test_a_head_that_is_the_embedding(self):
+        tied = {name: tensor for name, tensor in self.model.items() if name != "head.weight"}
+        twin = {**self.model, "head.weight": self.model["emb.weight"]}
+        path, same = self.write("tied.pth", formats.pth(tied)), self.write("twin.safetensors", formats.safetensors(twin))
+        want = self.logits(same)
+        self.assertEqual(self.logits(path, quiet=False), want)
+        self.assertIn(b"the embedding is the head", run("logits", "-m", path, "--ids", IDS, "-o", os.devnull).stderr)
+        self.assertEqual(self.format_of(path), "pth, the embedding as head")
+        placed = self.succeed("logits", "-m", path, "--ids", IDS, "-o", "-", "--placement", "file", quiet=False)
+        self.assertEqual(placed, want)
+
+    def test_other_versions_are_named(self):
+        for name, expected in (("ffn.s_emb.weight", "an RWKV-7a model (x070a"), ("qkv.qq.weight", "an RWKV-7b model (x070b"),
+                               ("ffn.enn.weight", "an RWKV-8 model")):
+            model = {**self.model, f"blocks.0.{name}": ("F16", [2], b"\0" * 4)}
+            path = self.write("m.safetensors", formats.safetensors(model))
+            self.fail_with(f"expected an RWKV-7 model, found {expected}", "inspect", "-m", path)
+        model = {**self.model, "blocks.0.att.r_k": ("F16", [8, 32], self.model["blocks.0.att.r_k"][2])}
+        self.fail_with("expected head size 64, found 32", "inspect", "-m",
+                       self.write("m.safetensors", formats.safetensors(model)))
+
+
+class VocabularyTest(FormatTest):
+    TEXT = "Once upon a time,\n\tit's \"5\" o'clock\\ é"
+
+    def tokens(self):
+        for line in VOCAB.read_text(encoding="utf-8").splitlines():
+            number, rest = line.split(" ", 1)
+            token = ast.literal_eval(rest.rsplit(" ", 1)[0])
+            yield number, token.encode() if isinstance(token, str) else token
+
+    def as_json(self):
+        def value(token):
+            try:
+                return token.decode()
+            except UnicodeDecodeError:
+                return list(token)
+        return {number: value(token) for number, token in self.tokens()}
+
+    def tokenize(self, *flags):
+        return self.succeed("tokenize", self.TEXT, "--json", *flags)
+
+    def test_json(self):
+        path = self.write("vocab.json", json.dumps(self.as_json()).encode())
+        self.assertEqual(self.tokenize("--vocab", path), self.tokenize())
+        raw = self.write("raw.json", json.dumps(self.as_json(), ensure_ascii=False, indent=1).encode())
+        self.assertEqual(self.tokenize("--vocab", raw), self.tokenize())
+        listed = {number: list(token) for number, token in self.tokens()}
+        self.assertEqual(self.tokenize("--vocab", self.write("l.json", json.dumps(listed).encode())), self.tokenize())
+
+    def test_beside_a_model_of_hugging_face(self):
+        path = self.write("model.safetensors", formats.safetensors(formats.hugging_face(self.model)))
+        for name, content in (("rwkv_vocab_v20230424.json", json.dumps(self.as_json()).encode()),
+                              ("rwkv_vocab_v20230424.txt", VOCAB.read_bytes())):
+            self.write(name, content)
+            self.assertEqual(self.tokenize("-m", path), self.tokenize())
+        self.write("vocab.txt", VOCAB.read_bytes() + b"60000 'zzz' 3\n")
+        self.fail_with("expected token ids below 837", "generate", "-m", path, "x")
+
+    def test_json_that_is_none(self):
+        for content, expected in (
+                (b"{", "expected JSON"), (b'{"1": "a"', "expected JSON"), (b'{"1": "a"} x', "expected JSON"),
+                (b'{"hello": 1}', "a vocabulary of another tokenizer"), (b'{"0": "a"}', "an id from 1 to"),
+                (b'{"4000000000": "a"}', "an id from 1 to"), (b'{"99999999999": "a"}', "token ids as keys"),
+                (b'{"-1": "a"}', "token ids as keys"), (b'{"1": ""}', "expected bytes, found none"),
+                (b'{"1": []}', "expected bytes, found none"), (b'{"1": [256]}', "found a number"),
+                (b'{"1": [-1]}', "found a negative number"), (b'{"1": [[1]]}', "found a list"),
+                (b'{"1": ["a"]}', "found a text"), (b'{"1": {}}', "found an object"), (b'{"1": null}', "found null"),
+                (b'{"1": 1.5}', "found a fraction"), (b'{"1": "a", "1": "b"}', "every id once"),
+                (b'{"1": "a", "01": "b"}', "every id once"), (b'{"1": "a", "2": "a"}', "every token once"),
+                (b'{"1": "\xff"}', "expected JSON"), (b'{"1": ' + b"[" * 100000, "found a list"), (b"{}", "found no tokens"),
+                (b'{"1": "' + b"a" * 2000 + b'"}', "a token of 1 to")):
+            self.fail_with(expected, "tokenize", "x", "--vocab", self.write("bad.json", content))
 
 
 class PthTest(FormatTest):

@@ -31,7 +31,7 @@ class Rwkv7 {
     uint32_t num_threads = 1;                          // of the host, for packing
     std::function<void(double fraction)> on_progress;  // may be empty
     std::shared_ptr<const NeuronOrder> neurons;        // none: as in the file
-    std::shared_ptr<const LoraSet> lora;               // none: weights as in the file
+    std::shared_ptr<const LoraSet> lora = {};          // none: weights as in the file
   };
 
   // `backend` must outlive the model; `file` need not. Errors: a tensor that is missing, has
