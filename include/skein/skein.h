@@ -37,11 +37,11 @@ std::string_view version() noexcept;
 Result<std::string> default_model_path();
 
 struct LoadOptions {
-  std::string model_path = {};   // empty: the shipped model
-  std::string vocab_path = {};   // empty: found beside the model
-  std::string backend = "auto";  // auto, reference, cpu, webgpu
+  std::string model_path = {};           // empty: the shipped model
+  std::string vocab_path = {};           // empty: found beside the model
+  std::string backend = "auto";          // auto, reference, cpu, webgpu
   std::optional<uint32_t> adapter = {};  // number of the GPU for webgpu; the best one if unset
-  uint32_t num_threads = 0;      // 0: one per physical core
+  uint32_t num_threads = 0;              // 0: one per physical core
   Precision precision = Precision::kExact;
   // A file that `skein tune` wrote. Empty: the one that $SKEIN_PLAN names, or else the one that was
   // tuned for this machine, if there is one. "none": the default plan.
@@ -52,6 +52,9 @@ struct LoadOptions {
   // What to quantize while loading: "int8", "nf4" or "sf4" for the attention and ffn matrices and
   // the head, or groups and layers: "ffn=nf4,att=int8", "blocks.0-5=nf4". Empty: nothing.
   std::string quant = {};
+  // LoRA to add to the weights while loading: "FILE" or "FILE=WEIGHT" each, .safetensors or .pth,
+  // or a folder of PEFT.
+  std::vector<std::string> loras = {};
   std::string activations = {};  // "packed" or "separate"; empty: the plan's
   std::string placement = {};    // "hot" or "file"; empty: the plan's
   std::function<void(double fraction)> on_progress = {};  // 0 to 1 while loading; may be empty
@@ -128,13 +131,14 @@ class Session {
   // Tokens that one chunk of prefill takes (default 512): results differ by rounding only.
   Status set_chunk(uint32_t num_tokens);
 
-  // Back to the empty sequence.
+  // Back to the empty sequence, or to the tuned state that was restored last.
   Status reset();
   // A second session at the same place; both go on independently.
   Result<Session> clone() const;
   // The state as a .safetensors file (docs/architecture.md, "State files"): model hash, layout and
   // logits are inside. save() replaces the file as a whole or not at all. restore() refuses a state
-  // of another model or an unknown version, and then leaves the session as it was.
+  // of another model or an unknown version, and then leaves the session as it was. It takes tuned
+  // states too (`blocks.N.att.time_state`, .pth or .safetensors): then the sequence is empty.
   Status save(const std::string& path) const;
   Status restore(const std::string& path);
 

@@ -25,6 +25,7 @@ constexpr std::string_view kHelp =
 
 struct Flags {
   LoadOptions load;
+  std::string state_path;
   GenerateOptions generate;
 };
 
@@ -195,7 +196,7 @@ Status converse(Chat& chat) {
 
 Status run(const Flags& flags) {
   SKEIN_ASSIGN_OR_RETURN(auto model, load_model(flags.load));
-  SKEIN_ASSIGN_OR_RETURN(Session session, Session::create(std::move(model)));
+  SKEIN_ASSIGN_OR_RETURN(Session session, make_session(std::move(model), flags.state_path));
   Chat chat(std::move(session), flags.generate);
   return converse(chat);
 }
@@ -207,6 +208,7 @@ void add_chat_command(CLI::App& app, Action& action) {
   flags->generate.max_tokens = 1024;
   CLI::App& command = *app.add_subcommand("chat", "Talk with a model");
   add_generate_options(command, flags->generate);
+  add_state_option(command, flags->state_path);
   add_model_options(command, flags->load);
   add_examples(command,
                "  skein chat\n"

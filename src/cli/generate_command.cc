@@ -14,6 +14,7 @@ constexpr size_t kMaxPromptBytes = size_t{1} << 28;
 
 struct Flags {
   LoadOptions load;
+  std::string state_path;
   GenerateOptions generate;
   CLI::Option* prompt = nullptr;
   bool echo = false;
@@ -94,7 +95,7 @@ Status stream(Session& session, const std::string& prompt, const Flags& flags,
 Status run(const Flags& flags) {
   SKEIN_ASSIGN_OR_RETURN(const std::string prompt, read_prompt(flags));
   SKEIN_ASSIGN_OR_RETURN(auto model, load_model(flags.load));
-  SKEIN_ASSIGN_OR_RETURN(Session session, Session::create(std::move(model)));
+  SKEIN_ASSIGN_OR_RETURN(Session session, make_session(std::move(model), flags.state_path));
   ProgressBar bar("prefill");
   GenerateOptions options = flags.generate;
   options.on_prefill = [&bar](uint64_t done, uint64_t total) {
@@ -122,6 +123,7 @@ void add_generate_command(CLI::App& app, Action& action) {
   add_generate_options(command, flags->generate);
   command.add_flag("--echo", flags->echo, "Write the prompt too, as on a terminal");
   add_json_option(command, flags->json);
+  add_state_option(command, flags->state_path);
   add_model_options(command, flags->load);
   add_examples(command,
                "  skein generate \"Once upon a time\"\n"

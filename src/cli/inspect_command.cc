@@ -100,7 +100,7 @@ Json tensors_json(const Rwkv7& rwkv7) {
     tensor["name"] = report.label;
     tensor["group"] = to_string(report.group);
     tensor["shape"] = {report.rows, report.cols};
-    tensor["file_type"] = to_string(report.file_dtype);
+    tensor["file_type"] = report.file_type;
     tensor["type"] = to_string(report.dtype);
     tensor["layout"] = to_string(report.layout);
     tensor["bytes"] = report.num_bytes;
@@ -144,7 +144,7 @@ std::string tensors_text(const Rwkv7& rwkv7) {
   for (const WeightReport& report : rwkv7.reports()) {
     table.add_row({report.label, std::string(to_string(report.group)),
                    fmt::format("{}", report.rows), fmt::format("{}", report.cols),
-                   std::string(to_string(report.file_dtype)), std::string(to_string(report.dtype)),
+                   std::string(report.file_type), std::string(to_string(report.dtype)),
                    to_string(report.layout), fmt::format("{}", report.num_bytes),
                    fmt::format("{}", report.padding_bytes())});
   }

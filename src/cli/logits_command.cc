@@ -13,6 +13,7 @@ namespace {
 
 struct Flags {
   LoadOptions load;
+  std::string state_path;
   std::string ids;
   std::string output_path;
   uint32_t chunk = 0;
@@ -26,7 +27,7 @@ Status run(const Flags& flags) {
     if (id >= num_vocab)
       return error("--ids: expected ids from 0 to {}, found {}", num_vocab - 1, id);
   }
-  SKEIN_ASSIGN_OR_RETURN(Session session, Session::create(std::move(model)));
+  SKEIN_ASSIGN_OR_RETURN(Session session, make_session(std::move(model), flags.state_path));
   if (flags.chunk != 0) SKEIN_RETURN_IF_ERROR(session.set_chunk(flags.chunk));
   SKEIN_ASSIGN_OR_RETURN(NpyWriter writer,
                          NpyWriter::open(flags.output_path, ids.size(), num_vocab));
@@ -56,6 +57,7 @@ void add_logits_command(CLI::App& app, Action& action) {
   command.add_option("--chunk", flags->chunk, "Tokens that run at once (512)")
       ->check(whole_number(1, 1u << 16))
       ->type_name("K");
+  add_state_option(command, flags->state_path);
   add_model_options(command, flags->load);
   add_examples(command,
                "  skein logits --ids 0,510,33 -o logits.npy\n"

@@ -112,7 +112,9 @@ std::vector<uint32_t> split_numbers(std::string_view text) {
 }
 
 void add_model_file_options(CLI::App& command, LoadOptions& options) {
-  command.add_option("-m,--model", options.model_path, "Model, .safetensors (the shipped one)")
+  command
+      .add_option("-m,--model", options.model_path,
+                  "Model: .safetensors, .pth, .gguf (the shipped one)")
       ->check(file_name())
       ->type_name("FILE")
       ->group("Model");
@@ -120,6 +122,33 @@ void add_model_file_options(CLI::App& command, LoadOptions& options) {
       ->check(file_name())
       ->type_name("FILE")
       ->group("Model");
+}
+
+void add_lora_option(CLI::App& command, LoadOptions& options) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--lora",
+          [&options](const std::vector<std::string>& choices) { options.loras = choices; },
+          "LoRA to add to the weights: FILE or FILE=WEIGHT; may be repeated")
+      ->allow_extra_args(false)
+      ->check(file_name())
+      ->type_name("FILE")
+      ->group("Model");
+}
+
+void add_state_option(CLI::App& command, std::string& path) {
+  command
+      .add_option("--state", path,
+                  "State to start from: a tuned one (time_state), or one that /save wrote")
+      ->check(file_name())
+      ->type_name("FILE")
+      ->group("Model");
+}
+
+Result<Session> make_session(std::shared_ptr<Model> model, const std::string& state_path) {
+  SKEIN_ASSIGN_OR_RETURN(Session session, Session::create(std::move(model)));
+  if (!state_path.empty()) SKEIN_RETURN_IF_ERROR(session.restore(state_path));
+  return session;
 }
 
 void add_backend_options(CLI::App& command, LoadOptions& options) {
@@ -187,6 +216,7 @@ void add_plan_options(CLI::App& command, LoadOptions& options) {
 
 void add_model_options(CLI::App& command, LoadOptions& options) {
   add_model_file_options(command, options);
+  add_lora_option(command, options);
   add_backend_options(command, options);
   add_threads_option(command, options);
   command

@@ -35,11 +35,12 @@ ValueCheck file_name();
 // The values of a text that whole_numbers() let through.
 std::vector<uint32_t> split_numbers(std::string_view text);
 
-// All of: -m and --vocab; --backend and --precision; -t; --layout, and the rest of the plan.
-// `options` must outlive the parsing.
+// All of: -m and --vocab; --lora; --backend and --precision; -t; --layout, and the rest of the
+// plan. `options` must outlive the parsing.
 void add_model_options(CLI::App& command, LoadOptions& options);
 // Parts of them, for commands that need no model or several.
 void add_model_file_options(CLI::App& command, LoadOptions& options);
+void add_lora_option(CLI::App& command, LoadOptions& options);
 void add_backend_options(CLI::App& command, LoadOptions& options);
 void add_threads_option(CLI::App& command, LoadOptions& options);
 void add_quant_option(CLI::App& command, LoadOptions& options);
@@ -50,6 +51,10 @@ void add_plan_options(CLI::App& command, LoadOptions& options);
 
 // --temperature, --top-k, ..., --seed, --stop, --tokens. Without --seed every run draws its own.
 void add_generate_options(CLI::App& command, GenerateOptions& options);
+
+// --state, and a session that starts from it; empty: from nothing.
+void add_state_option(CLI::App& command, std::string& path);
+Result<Session> make_session(std::shared_ptr<Model> model, const std::string& state_path);
 
 // --json
 void add_json_option(CLI::App& command, bool& json);

@@ -15,6 +15,7 @@
 #include "engine/backends.h"
 #include "engine/impl.h"
 #include "engine/plan_choice.h"
+#include "model/lora.h"
 #include "model/pack_model.h"
 
 namespace skein::cli {
@@ -83,6 +84,7 @@ Result<Outcome> pack(const Flags& flags) {
   Rwkv7::LoadOptions options;
   options.plan = choice.plan;
   options.num_threads = flags.load.num_threads != 0 ? flags.load.num_threads : num_physical_cores();
+  SKEIN_ASSIGN_OR_RETURN(options.lora, load_lora(flags.load.loras, file));
   SKEIN_RETURN_IF_ERROR(order_neurons(flags, file, *backend, tokenizer, options, outcome));
 
   ProgressBar bar("pack");

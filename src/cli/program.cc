@@ -16,6 +16,7 @@
 #include "cli/bench_command.h"
 #include "cli/chat_command.h"
 #include "cli/command.h"
+#include "cli/convert_command.h"
 #include "cli/devices_command.h"
 #include "cli/generate_command.h"
 #include "cli/inspect_command.h"
@@ -61,6 +62,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_perplexity_command(app, action);
   add_bench_command(app, action);
   add_profile_command(app, action);
+  add_convert_command(app, action);
   add_pack_command(app, action);
   add_tune_command(app, action);
   add_inspect_command(app, action);

@@ -22,7 +22,7 @@ struct Flags {
   bool json = false;
 };
 
-// The vocabulary that was named, or the one beside the model; the model itself is not opened.
+// The vocabulary that was named, or the one beside the model, or else the model's own.
 Result<Tokenizer> load_tokenizer(const LoadOptions& options) {
   if (!options.vocab_path.empty()) return Tokenizer::load(options.vocab_path);
   std::string model_path = options.model_path;
@@ -31,6 +31,8 @@ Result<Tokenizer> load_tokenizer(const LoadOptions& options) {
   }
   const std::string path = internal::find_vocabulary(model_path);
   if (path.empty()) {
+    SKEIN_ASSIGN_OR_RETURN(std::optional<Tokenizer> own, internal::load_own_tokenizer(model_path));
+    if (own) return *std::move(own);
     return error(
         "{}: expected a vocabulary beside it (vocab.txt), found none; name one with --vocab",
         model_path);

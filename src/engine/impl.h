@@ -26,6 +26,8 @@ struct SessionImpl {
   State state;  // one slot
   uint64_t num_tokens = 0;
   std::vector<float> logits;  // [N], or empty
+  // What reset() goes back to, in the backend's layout: a tuned state; empty: zeros.
+  std::vector<float> initial;
   uint32_t chunk = 512;
 
   // Made when first needed: one for single tokens, so that decoding stays in the caches, one for
@@ -40,12 +42,17 @@ struct SessionImpl {
   Result<const Workspace*> run_chunk(std::span<const uint32_t> ids, bool all_logits);
 };
 
-// Where the vocabulary of the model at `model_path` is looked for: NAME.vocab.txt, vocab.txt and
-// rwkv_vocab_v20230424.txt in its folder; and the first of them that is there, or nothing.
+// Where the vocabulary of the model at `model_path` is looked for in its folder: NAME.vocab.txt,
+// vocab.txt, rwkv_vocab_v20230424.txt (as beside Hugging Face's models) and .json; and the first of
+// them that is there, or nothing.
 std::vector<std::string> vocabulary_paths(const std::string& model_path);
 std::string find_vocabulary(const std::string& model_path);
 
-// The vocabulary at `vocab_path`, or that which is found where it is empty, if any. Errors: it
+// The vocabulary that is in the model file itself: .gguf files may have one.
+Result<std::optional<Tokenizer>> load_own_tokenizer(const std::string& model_path);
+
+// The vocabulary at `vocab_path`; where that is empty the one beside the model, or else the model's
+// own, if any. Errors: it
 // cannot be read, or has ids that a model with `num_vocab` tokens does not have.
 Result<std::optional<Tokenizer>> load_tokenizer(const std::string& vocab_path,
                                                 const std::string& model_path, uint32_t num_vocab);

@@ -7,8 +7,10 @@
 
 #include "base/thread_pool.h"
 #include "engine/backends.h"
+#include "engine/gguf_vocabulary.h"
 #include "engine/impl.h"
 #include "engine/plan_choice.h"
+#include "model/lora.h"
 #include "model/model_file.h"
 #include "skein/skein.h"
 
@@ -45,8 +47,8 @@ ModelInfo make_info(const ModelFile& file, const Rwkv7& rwkv7) {
   const Dimensions& dims = rwkv7.dims();
   ModelInfo info;
   info.path = file.path();
-  info.format = file.packed() != nullptr ? "packed safetensors" : "safetensors";
-  info.dtype = to_string(rwkv7.file_dtype());
+  info.format = file.packed() != nullptr ? "packed safetensors" : file.format_text();
+  info.dtype = rwkv7.file_type();
   info.backend = rwkv7.backend().name();
   info.device = rwkv7.backend().description();
   info.layouts = rwkv7.plan().text();
@@ -70,8 +72,9 @@ namespace internal {
 std::vector<std::string> vocabulary_paths(const std::string& model_path) {
   const fs::path model(model_path);
   std::vector<std::string> paths;
-  for (const std::string& name : {model.stem().string() + ".vocab.txt", std::string("vocab.txt"),
-                                  std::string("rwkv_vocab_v20230424.txt")}) {
+  for (const std::string& name :
+       {model.stem().string() + ".vocab.txt", std::string("vocab.txt"),
+        std::string("rwkv_vocab_v20230424.txt"), std::string("rwkv_vocab_v20230424.json")}) {
     paths.push_back((model.parent_path() / name).string());
   }
   return paths;
@@ -85,17 +88,34 @@ std::string find_vocabulary(const std::string& model_path) {
   return {};
 }
 
+namespace {
+
+Result<std::optional<Tokenizer>> load_found_tokenizer(const std::string& path,
+                                                      const std::string& model_path) {
+  if (path.empty()) return load_own_tokenizer(model_path);
+  SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
+  return std::optional<Tokenizer>(std::move(tokenizer));
+}
+
+}  // namespace
+
 // A vocabulary that was named must be there; one that was found must fit.
 Result<std::optional<Tokenizer>> load_tokenizer(const std::string& vocab_path,
                                                 const std::string& model_path, uint32_t num_vocab) {
   const std::string path = vocab_path.empty() ? find_vocabulary(model_path) : vocab_path;
-  if (path.empty()) return std::optional<Tokenizer>();
-  SKEIN_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(path));
-  if (tokenizer.num_ids() > num_vocab) {
+  SKEIN_ASSIGN_OR_RETURN(std::optional<Tokenizer> tokenizer,
+                         load_found_tokenizer(path, model_path));
+  if (tokenizer && tokenizer->num_ids() > num_vocab) {
     return error("{}: expected token ids below {}, the vocabulary size of {}, found ids up to {}",
-                 path, num_vocab, model_path, tokenizer.num_ids() - 1);
+                 path.empty() ? model_path : path, num_vocab, model_path, tokenizer->num_ids() - 1);
   }
-  return std::optional<Tokenizer>(std::move(tokenizer));
+  return tokenizer;
+}
+
+Result<std::optional<Tokenizer>> load_own_tokenizer(const std::string& model_path) {
+  SKEIN_ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(model_path));
+  if (file.gguf() == nullptr) return std::optional<Tokenizer>();
+  return read_gguf_vocabulary(*file.gguf(), model_path);
 }
 
 }  // namespace internal
@@ -142,6 +162,7 @@ Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
   load_options.plan = choice.plan;
   load_options.num_threads = options.num_threads != 0 ? options.num_threads : num_physical_cores();
   load_options.on_progress = options.on_progress;
+  SKEIN_ASSIGN_OR_RETURN(load_options.lora, load_lora(options.loras, file));
   SKEIN_ASSIGN_OR_RETURN(impl->rwkv7, Rwkv7::load(file, *impl->backend, load_options));
   impl->info = make_info(file, *impl->rwkv7);
   impl->info.plan_path = choice.path;

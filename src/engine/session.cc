@@ -119,8 +119,9 @@ Status Session::set_chunk(uint32_t num_tokens) {
 }
 
 Status Session::reset() {
-  const std::vector<float> zeros(impl_->state.num_elems());
-  SKEIN_RETURN_IF_ERROR(impl_->rwkv7().backend().upload(*impl_->state.buffer, 0, bytes_of(zeros)));
+  std::vector<float> values = impl_->initial;
+  values.resize(impl_->state.num_elems());
+  SKEIN_RETURN_IF_ERROR(impl_->rwkv7().backend().upload(*impl_->state.buffer, 0, bytes_of(values)));
   impl_->num_tokens = 0;
   impl_->logits.clear();
   return {};
@@ -135,6 +136,7 @@ Result<Session> Session::clone() const {
   SKEIN_RETURN_IF_ERROR(backend.upload(*copy.impl_->state.buffer, 0, bytes_of(values)));
   copy.impl_->num_tokens = impl_->num_tokens;
   copy.impl_->logits = impl_->logits;
+  copy.impl_->initial = impl_->initial;
   copy.impl_->chunk = impl_->chunk;
   return copy;
 }

@@ -1,14 +1,18 @@
 #include "engine/state_file.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "base/hash.h"
-#include "format/safetensors.h"
 #include "format/safetensors_header.h"
 #include "format/safetensors_writer.h"
+#include "format/tensor_file.h"
 #include "model/dimensions.h"
+#include "model/plain_tensor.h"
+#include "tensor/pack_kernels.h"
 
 namespace skein::internal {
 namespace {
@@ -34,7 +38,7 @@ std::vector<uint64_t> state_shape(const State& state) {
 }
 
 // The metadata value of `key`; what is missing counts as empty.
-std::string value_of(const Safetensors& file, const std::string& key) {
+std::string value_of(const TensorFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? std::string() : found->second;
 }
@@ -48,7 +52,7 @@ Status expect(const std::string& path, std::string_view what, std::string_view e
 }
 
 // The f32 tensor `name` of `shape` as floats, all of them finite.
-Result<std::vector<float>> read_floats(const Safetensors& file, const std::string& path,
+Result<std::vector<float>> read_floats(const TensorFile& file, const std::string& path,
                                        std::string_view name, const std::vector<uint64_t>& shape) {
   const TensorInfo* tensor = file.find(name);
   if (tensor == nullptr) return error("{}: expected a tensor '{}', found none", path, name);
@@ -63,6 +67,60 @@ Result<std::vector<float>> read_floats(const Safetensors& file, const std::strin
       return error("{}: tensor '{}': expected finite values, found {}", path, name, value);
   }
   return values;
+}
+
+std::string time_state_name(uint32_t layer) {
+  return fmt::format("blocks.{}.att.time_state", layer);
+}
+
+// The matrices of all layers in the layout that the file has them in; shift rows are zero.
+Result<std::vector<float>> read_time_states(const State& state, const TensorFile& file,
+                                            const std::string& path) {
+  const std::vector<uint64_t> shape = {state.mapping.num_heads, state.mapping.head_size,
+                                       state.mapping.head_size};
+  if (file.tensors().size() != state.num_layers) {
+    return error("{}: expected a time_state for each of {} layers, found {} tensors", path,
+                 state.num_layers, file.tensors().size());
+  }
+  std::vector<float> values(state.num_elems());
+  for (uint32_t layer = 0; layer < state.num_layers; ++layer) {
+    const std::string name = time_state_name(layer);
+    const TensorInfo* tensor = file.find(name);
+    if (tensor == nullptr) return error("{}: expected a tensor '{}', found none", path, name);
+    const std::optional<DType> dtype = plain_dtype(tensor->dtype);
+    if (!dtype || is_block_coded(tensor->dtype) || tensor->shape != shape) {
+      return error("{}: tensor '{}': expected F32, F16 or BF16 {}, found {} {}", path, name,
+                   shape_text(shape), file_dtype_name(tensor->dtype), shape_text(tensor->shape));
+    }
+    const std::span<float> matrices(
+        values.data() + state.offset_elems(layer, 0) + state.mapping.num_emb(),
+        state.mapping.num_emb() * state.mapping.head_size);
+    auto* bytes = reinterpret_cast<std::byte*>(matrices.data());
+    if (*dtype == DType::kF32) {
+      std::memcpy(bytes, tensor->data.data(), tensor->data.size());
+    } else {
+      convert_run(tensor->data.data(), *dtype, bytes, DType::kF32, matrices.size());
+    }
+    if (!std::all_of(matrices.begin(), matrices.end(), [](float x) { return std::isfinite(x); })) {
+      return error("{}: tensor '{}': expected finite values, found others", path, name);
+    }
+  }
+  return values;
+}
+
+Status restore_tuned_state(SessionImpl& session, const TensorFile& file, const std::string& path) {
+  const State& state = session.state;
+  SKEIN_ASSIGN_OR_RETURN(const std::vector<float> values, read_time_states(state, file, path));
+  const StateLayout layout =
+      file.format() == FileFormat::kPth ? StateLayout::kHeadValueKey : StateLayout::kHeadKeyValue;
+  std::vector<float> native(values.size());
+  convert_state(state, layout, values, state.mapping.layout, native);
+  SKEIN_RETURN_IF_ERROR(
+      session.rwkv7().backend().upload(*state.buffer, 0, std::as_bytes(std::span(native))));
+  session.initial = std::move(native);
+  session.num_tokens = 0;
+  session.logits.clear();
+  return {};
 }
 
 }  // namespace
@@ -94,7 +152,8 @@ Status save_state(const SessionImpl& session, const std::string& path) {
 }
 
 Status restore_state(SessionImpl& session, const std::string& path) {
-  SKEIN_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::open(path));
+  SKEIN_ASSIGN_OR_RETURN(const TensorFile file, TensorFile::open(path));
+  if (file.find(time_state_name(0)) != nullptr) return restore_tuned_state(session, file, path);
   SKEIN_RETURN_IF_ERROR(expect(path, "the format", kFormat, value_of(file, "format")));
   SKEIN_RETURN_IF_ERROR(expect(path, "version", kVersion, value_of(file, "version")));
   SKEIN_RETURN_IF_ERROR(

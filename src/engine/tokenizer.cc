@@ -1,6 +1,7 @@
 #include "engine/tokenizer.h"
 
 #include "base/mapped_file.h"
+#include "engine/json_vocabulary.h"
 
 namespace skein {
 
@@ -14,7 +15,17 @@ Tokenizer::Tokenizer(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary))
 }
 
 Result<Tokenizer> Tokenizer::parse(std::string_view text, std::string_view name) {
+  if (internal::is_json_vocabulary(text)) {
+    SKEIN_ASSIGN_OR_RETURN(const auto tokens, internal::parse_json_vocabulary(text, name));
+    return from_tokens(tokens, name);
+  }
   SKEIN_ASSIGN_OR_RETURN(Vocabulary vocabulary, parse_vocabulary(text, name));
+  return Tokenizer(std::move(vocabulary));
+}
+
+Result<Tokenizer> Tokenizer::from_tokens(std::span<const std::string> tokens,
+                                         std::string_view name) {
+  SKEIN_ASSIGN_OR_RETURN(Vocabulary vocabulary, make_vocabulary(tokens, name));
   return Tokenizer(std::move(vocabulary));
 }
 

@@ -27,9 +27,13 @@ namespace skein {
 
 class Tokenizer {
  public:
-  // `text` is the content of a vocabulary file (vocabulary.h has the format), `name` what messages
-  // call it. Errors: "NAME:LINE: expected ..., found ...". World takes about 8 ms.
+  // `text` is the content of a vocabulary file (vocabulary.h and json_vocabulary.h have the
+  // formats), `name` what messages call it. Errors: "NAME:LINE: expected ..., found ...". World
+  // takes about 8 ms.
   static Result<Tokenizer> parse(std::string_view text, std::string_view name);
+
+  // The same of tokens by id; make_vocabulary() has the laws.
+  static Result<Tokenizer> from_tokens(std::span<const std::string> tokens, std::string_view name);
 
   // parse() of the file at `path`.
   static Result<Tokenizer> load(const std::string& path);
@@ -50,6 +54,8 @@ class Tokenizer {
 
   // The largest id + 1.
   uint32_t num_ids() const noexcept { return vocabulary_.num_ids(); }
+
+  const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
 
   // Of the tables: what encode and decode read.
   uint64_t alloc_bytes() const noexcept;

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/check.h"
 #include "engine/python_literal.h"
 
 namespace skein {
@@ -152,6 +153,55 @@ Result<Vocabulary> parse_vocabulary(std::string_view text, std::string_view name
   vocabulary.sorted = sorted_ids(vocabulary, entries);
   SKEIN_RETURN_IF_ERROR(check_unique(vocabulary, line_of_id));
   return vocabulary;
+}
+
+Result<Vocabulary> make_vocabulary(std::span<const std::string> tokens, std::string_view name) {
+  CHECK(tokens.empty() || tokens.front().empty());
+  Vocabulary vocabulary;
+  vocabulary.name = name;
+  std::string arena;
+  std::vector<Entry> entries;
+  std::vector<uint32_t> line_of_id(tokens.size());
+  for (size_t i = 1; i < tokens.size(); ++i) {
+    const std::string& token = tokens[i];
+    if (token.empty()) continue;
+    if (i > kMaxTokenId || token.size() > kMaxTokenBytes) {
+      return error("{}:{}: expected a token of 1 to {} bytes and an id up to {}, found {} bytes",
+                   name, i, kMaxTokenBytes, kMaxTokenId, token.size());
+    }
+    const auto id = static_cast<uint32_t>(i);
+    entries.push_back(
+        {id, static_cast<uint32_t>(arena.size()), static_cast<uint32_t>(token.size())});
+    arena += token;
+    line_of_id[i] = id;
+  }
+  if (entries.empty()) return error("{}: expected a vocabulary, found no tokens", name);
+  place(entries, arena, vocabulary);
+  vocabulary.sorted = sorted_ids(vocabulary, entries);
+  SKEIN_RETURN_IF_ERROR(check_unique(vocabulary, line_of_id));
+  return vocabulary;
+}
+
+std::string vocabulary_text(const Vocabulary& vocabulary) {
+  std::string text;
+  for (uint32_t id = 1; id < vocabulary.num_ids(); ++id) {
+    const std::string_view token = vocabulary.token_bytes(id);
+    if (token.empty()) continue;
+    text += fmt::format("{} b'", id);
+    for (const char c : token) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (c == '\'' || c == '\\') {
+        text += '\\';
+        text += c;
+      } else if (byte < 0x20 || byte >= 0x7f) {
+        text += fmt::format("\\x{:02x}", byte);
+      } else {
+        text += c;
+      }
+    }
+    text += fmt::format("' {}\n", token.size());
+  }
+  return text;
 }
 
 }  // namespace skein

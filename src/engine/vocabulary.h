@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,5 +47,12 @@ struct Vocabulary {
 // occurs twice. The file may leave ids out and may come in any order. Errors: "NAME:LINE: expected
 // ..., found ...". Cost: linear but for one sort; World takes about 6 ms.
 Result<Vocabulary> parse_vocabulary(std::string_view text, std::string_view name);
+
+// The same of tokens by id; an empty one is no token. The laws above hold, and id 0 is empty (a
+// CHECK). Errors: "NAME:ID: expected ..., found ...".
+Result<Vocabulary> make_vocabulary(std::span<const std::string> tokens, std::string_view name);
+
+// A vocabulary in the text format; parse_vocabulary() of it gives the same.
+std::string vocabulary_text(const Vocabulary& vocabulary);
 
 }  // namespace skein

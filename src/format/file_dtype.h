@@ -1,6 +1,7 @@
-// FileDType: the element types that a .safetensors file can name. What Skein computes with is
-// tensor/dtype.h; the model loader converts. The sub-byte types of the format (F4, F6_*) are
-// unknown here, so such a file is refused.
+// FileDType: the element types that a model file can name: those of .safetensors, and the block
+// codecs of .gguf that ggml_blocks.h decodes. What Skein computes with is tensor/dtype.h; the model
+// loader converts. The sub-byte types of .safetensors (F4, F6_*) are unknown here, so such a file
+// is refused.
 #pragma once
 
 #include <cstdint>
@@ -27,13 +28,32 @@ enum class FileDType : uint8_t {
   kF64,
   kI64,
   kU64,
+  // Only in .gguf: blocks of elements of one row, with their scales in front.
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4K,
+  kQ5K,
+  kQ6K,
 };
 
-// Bytes of one element: 1, 2, 4 or 8.
+// Elements that share a scale, and their bytes with it; of other types one element.
+struct FileBlock {
+  uint64_t elems = 1;
+  uint64_t bytes = 1;
+};
+FileBlock file_dtype_block(FileDType dtype) noexcept;
+
+// Whether elements share scales.
+constexpr bool is_block_coded(FileDType dtype) noexcept { return dtype >= FileDType::kQ8_0; }
+
+// Bytes of one element: 1, 2, 4 or 8. Not for block codecs (a CHECK).
 uint64_t file_dtype_bytes(FileDType dtype) noexcept;
 
-// The format's name, e.g. "BF16"; parse_file_dtype is its inverse and gives nothing for any other
-// text.
+// The format's name, e.g. "BF16" or "Q4_K". parse_file_dtype is its inverse for the types of
+// .safetensors and gives nothing for any other text.
 std::string_view file_dtype_name(FileDType dtype) noexcept;
 std::optional<FileDType> parse_file_dtype(std::string_view name) noexcept;
 

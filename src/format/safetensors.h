@@ -10,7 +10,7 @@
 // header; every refusal is one line, `FILE: tensor 'x': expected ..., found ...`. Stricter than the
 // reference implementation in this: a duplicate name, an unknown key, a name with control
 // characters and a rank over kMaxRank are refused. Non-goals: writing (safetensors_writer.h),
-// converting elements, sharded models with an index file.
+// converting elements, sharded models (tensor_file.h).
 //
 // Alignment: nothing of the format aligns data. Where the header length is no multiple of 8, or a
 // tensor of bytes comes before one of floats, TensorInfo::data is misaligned for its type. Readers
@@ -28,18 +28,9 @@
 
 #include "base/mapped_file.h"
 #include "base/result.h"
-#include "format/file_dtype.h"
+#include "format/tensor_info.h"
 
 namespace skein {
-
-struct TensorInfo {
-  std::string name;
-  FileDType dtype = FileDType::kU8;
-  std::vector<uint64_t> shape;  // slowest axis first; empty: one element
-  std::span<const std::byte>
-      data;  // product of shape × bytes of dtype, checked; may be misaligned, see above
-  uint64_t offset_bytes = 0;  // of data, from the start of the file
-};
 
 class Safetensors {
  public:

@@ -297,10 +297,11 @@ std::string quote_name(std::string_view name) {
 }
 
 std::optional<uint64_t> tensor_bytes(FileDType dtype, std::span<const uint64_t> shape) noexcept {
-  std::optional<uint64_t> bytes = file_dtype_bytes(dtype);
-  for (const uint64_t extent : shape) {
-    bytes = checked_mul(*bytes, extent);
-    if (!bytes) break;
+  const FileBlock block = file_dtype_block(dtype);
+  if (block.elems != 1 && (shape.empty() || shape.back() % block.elems != 0)) return std::nullopt;
+  std::optional<uint64_t> bytes = block.bytes;
+  for (size_t i = 0; i < shape.size() && bytes; ++i) {
+    bytes = checked_mul(*bytes, i + 1 == shape.size() ? shape[i] / block.elems : shape[i]);
   }
   return bytes;
 }

@@ -46,7 +46,8 @@ bool is_tensor_name(std::string_view name) noexcept;
 // short line.
 std::string quote_name(std::string_view name);
 
-// bytes of dtype × product of shape; nothing where that overflows.
+// bytes of dtype × product of shape; nothing where that overflows, or where the last axis of a
+// block codec is no whole number of blocks.
 std::optional<uint64_t> tensor_bytes(FileDType dtype, std::span<const uint64_t> shape) noexcept;
 
 }  // namespace skein

@@ -6,14 +6,12 @@
 #include <algorithm>
 #include <charconv>
 
-#include "model/packed_header.h"
-
 namespace skein {
 namespace {
 
 // The tensor's two dimensions.
-Result<std::pair<uint64_t, uint64_t>> matrix_shape(const Safetensors& file, const std::string& path,
-                                                   const std::string& name,
+Result<std::pair<uint64_t, uint64_t>> matrix_shape(const ModelTensors& file,
+                                                   const std::string& path, const std::string& name,
                                                    std::string_view meaning) {
   const TensorInfo* tensor = file.find(name);
   if (tensor == nullptr)
@@ -25,8 +23,19 @@ Result<std::pair<uint64_t, uint64_t>> matrix_shape(const Safetensors& file, cons
   return std::pair(tensor->shape[0], tensor->shape[1]);
 }
 
+// [heads, head size], as r_k has them; ggml's files hold it as a vector of the width, and no other
+// head size exists.
+Result<std::pair<uint64_t, uint64_t>> head_shape(const ModelTensors& file,
+                                                 const std::string& path) {
+  const TensorInfo* r_k = file.find("blocks.0.att.r_k");
+  if (r_k != nullptr && r_k->shape.size() == 1 && r_k->shape[0] % kHeadSize == 0) {
+    return std::pair(r_k->shape[0] / kHeadSize, uint64_t{kHeadSize});
+  }
+  return matrix_shape(file, path, "blocks.0.att.r_k", "[heads, head size]");
+}
+
 // One more than the largest N of the tensors named blocks.N.*; 0 where there is none.
-uint64_t count_layers(const Safetensors& file) {
+uint64_t count_layers(const ModelTensors& file) {
   constexpr std::string_view kPrefix = "blocks.";
   uint64_t count = 0;
   for (const TensorInfo& tensor : file.tensors()) {
@@ -40,15 +49,35 @@ uint64_t count_layers(const Safetensors& file) {
   return count;
 }
 
+// What a model is that has all of RWKV-7's tensors and others beside them, without which it gives
+// nonsense. They stand in layer 0 as in all.
+struct Variant {
+  std::string_view part;  // of a tensor's name behind "blocks.0."
+  std::string_view what;
+};
+
+constexpr Variant kVariants[] = {
+    {"qkv.", "an RWKV-7b model (x070b: deep embedding attention)"},
+    {"ffn.s_emb", "an RWKV-7a model (x070a: deep embeddings)"},
+    {"ffn.enn.", "an RWKV-8 model (deep embeddings)"},
+    {"rosa", "an RWKV-8 model (ROSA)"},
+};
+
 // Says which other model this is, where its tensors tell.
-Status check_version(const Safetensors& file, const std::string& path) {
-  if (is_packed(file.metadata())) {
-    return error("{}: expected a model as it was trained, found one of skein pack", path);
-  }
-  if (file.find("blocks.0.att.r_k") != nullptr) return {};
+Status check_version(const ModelTensors& file, const std::string& path) {
   const auto refuse = [&](std::string_view what) -> Status {
     return error("{}: expected an RWKV-7 model, found {}", path, what);
   };
+  for (const Variant& variant : kVariants) {
+    for (const TensorInfo& tensor : file.tensors()) {
+      const std::string_view name = tensor.name;
+      constexpr std::string_view kLayer = "blocks.0.";
+      if (!name.starts_with(kLayer) || name.find(variant.part, kLayer.size()) == name.npos)
+        continue;
+      return refuse(fmt::format("{}, which has '{}'", variant.what, name));
+    }
+  }
+  if (file.find("blocks.0.att.r_k") != nullptr) return {};
   if (file.find("blocks.0.att.time_maa_x") != nullptr) return refuse("an RWKV-6 model");
   if (file.find("blocks.0.att.time_faaaa") != nullptr) return refuse("an RWKV-5 model");
   if (file.find("blocks.0.att.time_mix_k") != nullptr) return refuse("an RWKV-4 model");
@@ -92,13 +121,12 @@ Status check_dimensions(const Dimensions& dims, const std::string& path) {
   return {};
 }
 
-Result<Dimensions> infer_dimensions(const Safetensors& file, const std::string& path) {
+Result<Dimensions> infer_dimensions(const ModelTensors& file, const std::string& path) {
   SKEIN_RETURN_IF_ERROR(check_version(file, path));
   const uint64_t num_layers = count_layers(file);
   SKEIN_ASSIGN_OR_RETURN(const auto emb,
                          matrix_shape(file, path, "emb.weight", "[vocabulary, width]"));
-  SKEIN_ASSIGN_OR_RETURN(const auto r_k,
-                         matrix_shape(file, path, "blocks.0.att.r_k", "[heads, head size]"));
+  SKEIN_ASSIGN_OR_RETURN(const auto r_k, head_shape(file, path));
   SKEIN_ASSIGN_OR_RETURN(const auto hidden,
                          matrix_shape(file, path, "blocks.0.ffn.key.weight", "[hidden, width]"));
   SKEIN_RETURN_IF_ERROR(check_bound(path, "layers", num_layers, kMaxNumLayers));
@@ -116,10 +144,14 @@ Result<Dimensions> infer_dimensions(const Safetensors& file, const std::string& 
 
   const auto rank = [&](std::string_view which, uint32_t layer) -> Result<uint32_t> {
     const std::string name = fmt::format("blocks.{}.att.{}", layer, which);
-    SKEIN_ASSIGN_OR_RETURN(const auto shape, matrix_shape(file, path, name, "[width, rank]"));
+    SKEIN_ASSIGN_OR_RETURN(
+        const auto shape,
+        matrix_shape(file, path, name,
+                     file.low_rank_is_rows() ? "[rank, width]" : "[width, rank]"));
+    const uint64_t rank = file.low_rank_is_rows() ? shape.first : shape.second;
     SKEIN_RETURN_IF_ERROR(
-        check_bound(path, fmt::format("as the rank of '{}'", name), shape.second, kMaxNumEmb));
-    return static_cast<uint32_t>(shape.second);
+        check_bound(path, fmt::format("as the rank of '{}'", name), rank, kMaxNumEmb));
+    return static_cast<uint32_t>(rank);
   };
   Dimensions dims;
   dims.num_layers = static_cast<uint32_t>(num_layers);

@@ -3,7 +3,7 @@
 
 #include "backend/rwkv7.h"
 #include "base/result.h"
-#include "format/safetensors.h"
+#include "model/tensor_names.h"
 
 namespace skein {
 
@@ -18,7 +18,7 @@ inline constexpr uint32_t kHeadSize = 64;  // of every released RWKV-7
 // Errors: a tensor that dimensions are read off is missing or has another rank, C is no multiple of
 // 64, another RWKV version (named where its tensors tell). Other tensors are not looked at: the
 // loader checks each against list_weights().
-Result<Dimensions> infer_dimensions(const Safetensors& file, const std::string& path);
+Result<Dimensions> infer_dimensions(const ModelTensors& file, const std::string& path);
 
 // Whether a model may have these dimensions: every one within its bound, C a multiple of the head
 // size. infer_dimensions() has asked.

@@ -2,9 +2,9 @@
 //
 // Placement::kHot: the packed weights lie in one arena in the order of use (the seed's idea 6: hot
 // data side by side), each at a multiple of kPackedAlignBytes; the embedding, of which a token
-// reads one row, stays in the mapped file. Placement::kFile: each weight, the embedding too, in a
-// buffer of its own. Pages of the file are given back as soon as their tensor is packed, so that
-// the peak is the packed model plus one tensor.
+// reads one row, stays in the mapped file unless it must be decoded. Placement::kFile: each weight,
+// the embedding too, in a buffer of its own. Pages of the file are given back as soon as their
+// tensor is packed, so that the peak is the packed model plus one tensor.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -42,7 +42,7 @@ class WeightLoader {
     }
     std::vector<WeightReport> reports;
     for (const PlannedWeight& weight : source.weights()) {
-      reports.push_back(make_report(*weight.spec, weight.file_dtype, weight.dtype, weight.mapping));
+      reports.push_back(weight.report());
     }
     model_.hash_ = source.hash();
     model_.warnings_ = source.warnings();
@@ -80,7 +80,13 @@ class WeightLoader {
       return {};
     };
     for (Item& item : items_) {
-      if (item.is_embedding()) continue;
+      if (item.is_embedding()) {
+        // What the file has in blocks cannot stay there.
+        if (item.weight->is_decoded()) {
+          SKEIN_ASSIGN_OR_RETURN(item.buffer, allocate_host_buffer(item.weight->span_bytes()));
+        }
+        continue;
+      }
       const uint64_t num_bytes = round_up(item.weight->span_bytes(), kPackedAlignBytes);
       if (arena_bytes != 0 && arena_bytes + num_bytes > backend_.max_buffer_bytes()) {
         SKEIN_RETURN_IF_ERROR(allocate());
@@ -109,7 +115,7 @@ class WeightLoader {
     const uint64_t bytes_done = std::exchange(bytes_done_, bytes_done_ + weight.file_bytes());
     if (options_.on_progress) {
       options_.on_progress(static_cast<double>(bytes_done) /
-                           static_cast<double>(file_.file()->file().bytes().size()));
+                           static_cast<double>(file_.file()->num_bytes()));
     }
     Tensor& target = *weight.spec->target;
     if (item.buffer == nullptr) {

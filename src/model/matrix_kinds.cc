@@ -4,8 +4,8 @@
 #include <charconv>
 #include <tuple>
 
-#include "format/safetensors.h"
-#include "model/dimensions.h"
+#include "model/model_file.h"
+#include "model/plain_tensor.h"
 #include "model/weight_list.h"
 
 namespace skein {
@@ -45,21 +45,13 @@ std::optional<uint32_t> layer_of(std::string_view name) {
   return layer;
 }
 
-Result<DType> file_dtype_of(const Safetensors& file, const std::string& path,
+Result<DType> file_dtype_of(const ModelTensors& file, const std::string& path,
                             const std::string& name) {
   const TensorInfo* tensor = file.find(name);
   if (tensor == nullptr) return error("{}: expected a tensor '{}', found none", path, name);
-  switch (tensor->dtype) {
-    case FileDType::kF32:
-      return DType::kF32;
-    case FileDType::kF16:
-      return DType::kF16;
-    case FileDType::kBF16:
-      return DType::kBF16;
-    default:
-      return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", path, name,
-                   file_dtype_name(tensor->dtype));
-  }
+  if (const std::optional<DType> dtype = plain_dtype(tensor->dtype)) return *dtype;
+  return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", path, name,
+               file_dtype_name(tensor->dtype));
 }
 
 }  // namespace
@@ -86,14 +78,16 @@ std::vector<MatrixKind> matrix_kinds(std::span<const WeightReport> reports) {
 }
 
 Result<std::vector<MatrixKind>> read_matrix_kinds(const std::string& path, const WeightPlan& plan) {
-  SKEIN_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::open(path));
-  SKEIN_ASSIGN_OR_RETURN(const Dimensions dims, infer_dimensions(file, path));
+  SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(path));
+  if (file.packed() != nullptr) {
+    return error("{}: expected a model as it was trained, found one of skein pack", path);
+  }
   Weights unused;
   std::vector<MatrixKind> kinds;
-  for (const WeightSpec& spec : list_weights(dims, unused)) {
+  for (const WeightSpec& spec : list_weights(file.dims(), unused)) {
     if (!is_matrix(spec.group)) continue;
     const std::string& name = spec.names.front();
-    SKEIN_ASSIGN_OR_RETURN(const DType file_dtype, file_dtype_of(file, path, name));
+    SKEIN_ASSIGN_OR_RETURN(const DType file_dtype, file_dtype_of(file.tensors(), path, name));
     const DType dtype = plan.dtype_of(spec.group, layer_of(name)).value_or(file_dtype);
     add(kinds, spec.group, dtype, spec.rows, spec.cols);
   }

@@ -58,6 +58,11 @@ class ModelPacker {
     return weight.spec->group == WeightGroup::kEmbedding;
   }
 
+  // The embedding has its place and type from the file, unless it must be decoded.
+  static bool stays_as_it_is(const PlannedWeight& weight) {
+    return is_embedding(weight) && !weight.is_decoded();
+  }
+
   // The arena in the order of use, then what is cold.
   void order_weights(const WeightSource& source) {
     for (const PlannedWeight& weight : source.weights()) weights_.push_back(&weight);
@@ -96,7 +101,7 @@ class ModelPacker {
   uint64_t largest_span() const {
     uint64_t most = 0;
     for (const PlannedWeight* weight : weights_) {
-      if (!is_embedding(*weight)) most = std::max(most, weight->span_bytes());
+      if (!stays_as_it_is(*weight)) most = std::max(most, weight->span_bytes());
     }
     return most;
   }
@@ -106,29 +111,27 @@ class ModelPacker {
     bytes_done_ += weight.file_bytes();
     const std::string label = weight.spec->label();
     std::span<const std::byte> bytes = weight.parts.front()->data;
-    // The embedding has its place and type from the file.
-    if (!is_embedding(weight)) {
+    if (!stays_as_it_is(weight)) {
       SKEIN_RETURN_IF_ERROR(source.pack(weight, room, pool));
       bytes = {room, weight.span_bytes()};
     }
     header_.weights[label].checksum = hash64(bytes);
     SKEIN_RETURN_IF_ERROR(writer.write(label, bytes));
-    if (is_embedding(weight)) source.release(weight);
+    if (stays_as_it_is(weight)) source.release(weight);
     return {};
   }
 
   void report_progress() const {
     if (!options_.on_progress) return;
     options_.on_progress(static_cast<double>(bytes_done_) /
-                         static_cast<double>(file_.file()->file().bytes().size()));
+                         static_cast<double>(file_.file()->num_bytes()));
   }
 
   PackSummary summarize(const WeightSource& source, const std::string& path) const {
     PackSummary summary;
     summary.warnings = source.warnings();
     for (const PlannedWeight& weight : source.weights()) {
-      summary.reports.push_back(
-          make_report(*weight.spec, weight.file_dtype, weight.dtype, weight.mapping));
+      summary.reports.push_back(weight.report());
     }
     if (auto warning = padding_warning(summary.reports, path)) {
       summary.warnings.push_back(*std::move(warning));

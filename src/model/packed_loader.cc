@@ -56,6 +56,12 @@ Status PackedLoader::check_options() const {
     return error("{}: packed as placement=hot, asked for placement={}", file_.path(),
                  to_string(options_.plan.placement));
   }
+  if (options_.lora != nullptr) {
+    return error(
+        "{}: expected a model that LoRA can still change, found a packed one; give --lora "
+        "to skein pack",
+        file_.path());
+  }
   if (options_.neurons != nullptr) {
     return error("{}: expected a model whose neurons can still be put in order, found a packed one",
                  file_.path());

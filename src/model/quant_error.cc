@@ -4,19 +4,13 @@
 #include <cmath>
 
 #include "base/thread_pool.h"
-#include "format/safetensors.h"
+#include "model/model_file.h"
 #include "model/packed_header.h"
+#include "model/plain_tensor.h"
 #include "tensor/pack.h"
 
 namespace skein {
 namespace {
-
-std::optional<DType> plain_dtype(FileDType dtype) {
-  if (dtype == FileDType::kF32) return DType::kF32;
-  if (dtype == FileDType::kF16) return DType::kF16;
-  if (dtype == FileDType::kBF16) return DType::kBF16;
-  return std::nullopt;
-}
 
 // In row order.
 Result<std::vector<float>> values_of(const ConstHostMatrix& matrix, ThreadPool& pool) {
@@ -49,8 +43,8 @@ Result<std::vector<QuantError>> measure_quant_error(const Rwkv7& model, const st
   if (model.has_neuron_order()) {
     return error("{}: expected neurons in the file's order, found them in another", path);
   }
-  SKEIN_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::open(path));
-  if (is_packed(file.metadata())) {
+  SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(path));
+  if (file.packed() != nullptr) {
     return error(
         "{}: expected a model whose values are still there to compare with, found a packed one",
         path);
@@ -60,9 +54,13 @@ Result<std::vector<QuantError>> measure_quant_error(const Rwkv7& model, const st
   std::vector<QuantError> errors;
   for (const WeightSpec& spec : list_weights(model.dims(), weights)) {
     if (!*spec.target || !is_quantized(spec.target->dtype())) continue;
-    const TensorInfo* part = file.find(spec.names.front());
-    const std::optional<DType> dtype = part != nullptr ? plain_dtype(part->dtype) : std::nullopt;
-    if (!dtype || part->data.size() != spec.rows * spec.cols * element_bits(*dtype) / 8) {
+    const TensorInfo* part = file.tensors().find(spec.names.front());
+    std::vector<std::byte> room;
+    PlainTensor plain;
+    if (part != nullptr && plain_dtype(part->dtype)) {
+      plain = read_plain(*part, DType::kF32, room, *pool);
+    }
+    if (plain.bytes.size() != spec.rows * spec.cols * element_bits(plain.dtype) / 8) {
       return error("{}: tensor '{}': expected it as it was loaded, found that the file has changed",
                    path, spec.label());
     }
@@ -70,11 +68,12 @@ Result<std::vector<QuantError>> measure_quant_error(const Rwkv7& model, const st
       return error("{}: expected weights in host memory, found them on {}", path,
                    model.backend().description());
     }
-    const Layout layout = spec.stored_transposed ? Layout::col_major() : Layout::row_major();
+    const bool is_transposed = spec.stored_transposed && !file.tensors().low_rank_is_rows();
+    const Layout layout = is_transposed ? Layout::col_major() : Layout::row_major();
     SKEIN_ASSIGN_OR_RETURN(const AnyMapping mapping,
-                           make_mapping(layout, {spec.rows, spec.cols}, element_bits(*dtype)));
+                           make_mapping(layout, {spec.rows, spec.cols}, element_bits(plain.dtype)));
     SKEIN_ASSIGN_OR_RETURN(const std::vector<float> want,
-                           values_of({part->data.data(), *dtype, mapping}, *pool));
+                           values_of({plain.bytes.data(), plain.dtype, mapping}, *pool));
     SKEIN_ASSIGN_OR_RETURN(const std::vector<float> got,
                            values_of(host_matrix(*spec.target), *pool));
     errors.push_back(compare(spec, want, got));

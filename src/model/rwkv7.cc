@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <map>
 #include <utility>
 
 #include "base/check.h"
@@ -50,13 +51,18 @@ Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols
 void Rwkv7::set_reports(std::vector<WeightReport> reports, const std::string& path) {
   reports_ = std::move(reports);
   std::array<uint64_t, kDTypes.size()> elems_of_dtype{};
+  std::map<std::string_view, uint64_t> elems_of_type;
   for (const WeightReport& report : reports_) {
     const uint64_t num_elems = report.rows * report.cols;
     num_parameters_ += num_elems;
     elems_of_dtype[static_cast<size_t>(report.file_dtype)] += num_elems;
+    elems_of_type[report.file_type] += num_elems;
   }
   const auto most = std::max_element(elems_of_dtype.begin(), elems_of_dtype.end());
   file_dtype_ = static_cast<DType>(most - elems_of_dtype.begin());
+  file_type_ = std::max_element(elems_of_type.begin(), elems_of_type.end(),
+                                [](const auto& a, const auto& b) { return a.second < b.second; })
+                   ->first;
   if (auto warning = padding_warning(reports_, path)) warnings_.push_back(*std::move(warning));
 }
 

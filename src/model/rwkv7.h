@@ -20,6 +20,7 @@
 
 namespace skein {
 
+class LoraSet;
 class ModelFile;
 
 class Rwkv7 {
@@ -30,6 +31,7 @@ class Rwkv7 {
     uint32_t num_threads = 1;                          // of the host, for packing
     std::function<void(double fraction)> on_progress;  // may be empty
     std::shared_ptr<const NeuronOrder> neurons;        // none: as in the file
+    std::shared_ptr<const LoraSet> lora = {};          // none: weights as in the file
   };
 
   // `backend` must outlive the model; `file` need not. Errors: a tensor that is missing, has
@@ -56,6 +58,8 @@ class Rwkv7 {
   uint64_t hash() const noexcept { return hash_; }
   // The dtype of most of the file's matrix elements.
   DType file_dtype() const noexcept { return file_dtype_; }
+  // The same as the file names it: "f16", or a block codec such as "Q4_K".
+  const std::string& file_type() const noexcept { return file_type_; }
   uint64_t num_parameters() const noexcept { return num_parameters_; }
   // Weight bytes that one decoded token reads: all but the embedding, of which it reads one row.
   uint64_t bytes_per_token() const noexcept;
@@ -93,6 +97,7 @@ class Rwkv7 {
   std::vector<WeightReport> reports_;
   uint64_t hash_ = 0;
   DType file_dtype_ = DType::kF16;
+  std::string file_type_;
   uint64_t num_parameters_ = 0;
 };
 

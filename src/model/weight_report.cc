@@ -19,7 +19,8 @@ WeightReport make_report(const WeightSpec& spec, DType file_dtype, DType dtype,
           spec.rows,
           spec.cols,
           Tensor::span_bytes_of(mapping, dtype),
-          elem_bytes + all_scale_bytes};
+          elem_bytes + all_scale_bytes,
+          to_string(file_dtype)};
 }
 
 std::optional<std::string> padding_warning(std::span<const WeightReport> reports,

@@ -15,11 +15,12 @@ namespace skein {
 struct WeightReport {
   std::string label;
   WeightGroup group;
-  DType file_dtype, dtype;
+  DType file_dtype, dtype;  // plain ones; of a block codec what it is decoded to
   Layout layout;
   uint64_t rows, cols;
-  uint64_t num_bytes;      // in memory, padding included
-  uint64_t logical_bytes;  // of the elements and their scales alone
+  uint64_t num_bytes;          // in memory, padding included
+  uint64_t logical_bytes;      // of the elements and their scales alone
+  std::string_view file_type;  // in the file: the name of file_dtype, or of a block codec ("Q4_K")
 
   // What alignment and blocks at the edges add.
   uint64_t padding_bytes() const noexcept { return num_bytes - logical_bytes; }

@@ -1,5 +1,7 @@
 #include "model/weight_source.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -8,23 +10,12 @@
 
 #include "base/hash.h"
 #include "model/dimensions.h"
+#include "model/lora.h"
 #include "tensor/pack.h"
+#include "tensor/pack_kernels.h"
 
 namespace skein {
 namespace {
-
-std::optional<DType> dtype_from(FileDType dtype) {
-  switch (dtype) {
-    case FileDType::kF32:
-      return DType::kF32;
-    case FileDType::kF16:
-      return DType::kF16;
-    case FileDType::kBF16:
-      return DType::kBF16;
-    default:
-      return std::nullopt;
-  }
-}
 
 // How many values are NaN or infinite: those whose exponent bits are all ones.
 template <typename Bits>
@@ -69,6 +60,11 @@ std::vector<uint64_t> without_ones(std::span<const uint64_t> shape) {
   return result;
 }
 
+// Whether the file holds [inputs][outputs]: BlinkDL's files do so for the low-rank matrices.
+bool is_stored_transposed(const WeightSpec& spec, const ModelTensors& tensors) {
+  return spec.stored_transposed && !tensors.low_rank_is_rows();
+}
+
 // Files of some makers hold them; no engine reads them.
 bool is_layer_0_value_residual(std::string_view name) {
   return name == "blocks.0.att.v0" || name == "blocks.0.att.v1" || name == "blocks.0.att.v2";
@@ -80,6 +76,12 @@ uint64_t PlannedWeight::file_bytes() const noexcept {
   uint64_t bytes = 0;
   for (const TensorInfo* part : parts) bytes += part->data.size();
   return bytes;
+}
+
+WeightReport PlannedWeight::report() const {
+  WeightReport report = make_report(*spec, file_dtype, dtype, mapping);
+  if (is_decoded()) report.file_type = file_dtype_name(parts.front()->dtype);
+  return report;
 }
 
 Result<WeightSource> WeightSource::create(const ModelFile& file, std::span<const WeightSpec> specs,
@@ -96,7 +98,16 @@ Result<WeightSource> WeightSource::create(const ModelFile& file, std::span<const
   for (const WeightSpec& spec : specs) {
     SKEIN_RETURN_IF_ERROR(source.resolve(spec, backend, options.plan));
   }
-  source.warn_of_unused();
+  source.warnings_ = warnings_of_unused(file, source.used_);
+  if (file.tensors().has_tied_head()) {
+    source.warnings_.push_back(
+        fmt::format("{}: no tensor 'head.weight'; the embedding is the head", file.path()));
+  }
+  source.warn_of_decoded();
+  if (options.lora != nullptr) {
+    const std::vector<std::string>& warnings = options.lora->warnings();
+    source.warnings_.insert(source.warnings_.end(), warnings.begin(), warnings.end());
+  }
   return source;
 }
 
@@ -105,10 +116,11 @@ Status WeightSource::resolve(const WeightSpec& spec, const Backend& backend,
   PlannedWeight weight;
   weight.spec = &spec;
   for (const std::string& name : spec.names) {
-    SKEIN_ASSIGN_OR_RETURN(const TensorInfo* part, find_part(spec, name));
+    SKEIN_ASSIGN_OR_RETURN(const TensorInfo* part, find_part(file_, spec, name));
+    used_.insert(part);
     weight.parts.push_back(part);
   }
-  weight.file_dtype = *dtype_from(weight.parts.front()->dtype);
+  weight.file_dtype = *plain_dtype(weight.parts.front()->dtype);
   weight.dtype = spec.group == WeightGroup::kVector
                      ? DType::kF32
                      : plan.dtype_of(spec.group, layer_of(spec)).value_or(weight.file_dtype);
@@ -124,73 +136,57 @@ Status WeightSource::resolve(const WeightSpec& spec, const Backend& backend,
   return {};
 }
 
-Result<const TensorInfo*> WeightSource::find_part(const WeightSpec& spec, const std::string& name) {
-  const TensorInfo* part = file_.file()->find(name);
-  const uint64_t rows = spec.rows / spec.names.size();
-  const std::vector<uint64_t> expected =
-      rows == 1
-          ? std::vector{spec.cols}
-          : (spec.stored_transposed ? std::vector{spec.cols, rows} : std::vector{rows, spec.cols});
-  if (part == nullptr) {
-    return error("{}: expected a tensor '{}' of shape {}, found none", file_.path(), name,
-                 shape_text(expected));
+// One line for all that lies otherwise in memory than in the file: never in silence.
+void WeightSource::warn_of_decoded() {
+  uint64_t count = 0, file_bytes = 0, memory_bytes = 0;
+  std::set<std::string_view> codecs, types;
+  for (const PlannedWeight& weight : weights_) {
+    if (!weight.is_decoded()) continue;
+    ++count;
+    file_bytes += weight.file_bytes();
+    memory_bytes += weight.span_bytes();
+    codecs.insert(file_dtype_name(weight.parts.front()->dtype));
+    types.insert(to_string(weight.dtype));
   }
-  const auto product = [](std::span<const uint64_t> shape) {
-    return std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies<>());
-  };
-  // r_k is a vector that BlinkDL's files hold as [heads, head size].
-  const std::vector<uint64_t> heads = {file_.dims().num_heads, file_.dims().head_size};
-  const bool is_vector = spec.group == WeightGroup::kVector;
-  const bool fits = without_ones(part->shape) == without_ones(expected) ||
-                    (is_vector && part->shape == heads && product(part->shape) == spec.cols);
-  if (!fits) {
-    return error("{}: tensor '{}': expected shape {}, found {}", file_.path(), name,
-                 shape_text(expected), shape_text(part->shape));
-  }
-  if (!dtype_from(part->dtype)) {
-    return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", file_.path(), name,
-                 file_dtype_name(part->dtype));
-  }
-  used_.insert(part);
-  return part;
+  if (count == 0) return;
+  warnings_.push_back(fmt::format(
+      "{}: {} matrices of {} are decoded to {}: {:.1f} MB in the file, {:.1f} MB in memory{}",
+      file_.path(), count, fmt::join(codecs, ", "), fmt::join(types, ", "),
+      static_cast<double>(file_bytes) / 1e6, static_cast<double>(memory_bytes) / 1e6,
+      types.contains("f16") ? "; --quant int8 or nf4 makes them smaller" : ""));
 }
 
-void WeightSource::warn_of_unused() {
-  for (const TensorInfo& tensor : file_.file()->tensors()) {
-    if (used_.contains(&tensor) || is_layer_0_value_residual(tensor.name)) continue;
-    warnings_.push_back(fmt::format("{}: tensor '{}' is not part of RWKV-7 and is not used",
-                                    file_.path(), tensor.name));
-  }
-}
-
-void WeightSource::warn_of_non_finite(const TensorInfo& part, ThreadPool& pool) {
-  const uint64_t count = count_non_finite(part.data, *dtype_from(part.dtype), pool);
+void WeightSource::warn_of_non_finite(const std::string& name, const PlainTensor& part,
+                                      ThreadPool& pool) {
+  const uint64_t count = count_non_finite(part.bytes, part.dtype, pool);
   if (count == 0) return;
   warnings_.push_back(fmt::format("{}: tensor '{}': {} of its values are NaN or infinite",
-                                  file_.path(), part.name, count));
+                                  file_.path(), name, count));
 }
 
 void WeightSource::read_ahead(const PlannedWeight& weight) const {
   for (const TensorInfo* part : weight.parts) {
-    file_.file()->file().will_need(part->offset_bytes, part->data.size());
+    file_.file()->will_need(part->data);
   }
 }
 
 void WeightSource::release(const PlannedWeight& weight) const {
   for (const TensorInfo* part : weight.parts) {
-    file_.file()->file().release(part->offset_bytes, part->data.size());
+    file_.file()->release(part->data);
   }
 }
 
 Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPool& pool) {
   const Extents extents{weight.spec->rows / weight.parts.size(), weight.spec->cols};
-  const Layout stored = weight.spec->stored_transposed ? Layout::col_major() : Layout::row_major();
+  const Layout stored = stored_layout(*weight.spec, file_.tensors());
   for (size_t i = 0; i < weight.parts.size(); ++i) {
     const TensorInfo& part = *weight.parts[i];
-    const DType dtype = *dtype_from(part.dtype);
+    std::vector<std::byte> decoded;
+    const PlainTensor plain = read_part(weight, part, decoded, pool);
+    const DType dtype = plain.dtype;
     // Quantizing refuses them. Of a mapped embedding all rows would have to be read.
     if (!is_quantized(weight.dtype) && weight.spec->group != WeightGroup::kEmbedding) {
-      warn_of_non_finite(part, pool);
+      warn_of_non_finite(part.name, plain, pool);
     }
     const Result<AnyMapping> source = make_mapping(stored, extents, element_bits(dtype));
     // Stacked weights are row_major vectors: part i is row i.
@@ -200,7 +196,7 @@ Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPoo
             : make_mapping(weight.layout(), extents, element_bits(weight.dtype));
     CHECK(source && target);
     std::vector<std::byte> reordered;
-    const std::span<const std::byte> data = in_order(weight, part.data, reordered, pool);
+    const std::span<const std::byte> data = in_order(weight, plain.bytes, reordered, pool);
     const uint64_t part_bytes = i * Tensor::span_bytes_of(*target, weight.dtype);
     const std::optional<RefusedBlock> refused =
         skein::pack({data.data(), dtype, *source}, {out + part_bytes, weight.dtype, *target}, pool);
@@ -214,6 +210,27 @@ Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPoo
   }
   release(weight);
   return {};
+}
+
+// The part's values, changed as the LoRA says; `room` is for those that are not the file's.
+PlainTensor WeightSource::read_part(const PlannedWeight& weight, const TensorInfo& part,
+                                    std::vector<std::byte>& room, ThreadPool& pool) const {
+  if (lora_ == nullptr || !lora_->changes(part.name)) {
+    return read_plain(part, weight.dtype, room, pool);
+  }
+  const uint64_t rows = weight.spec->rows / weight.parts.size(), cols = weight.spec->cols;
+  std::vector<std::byte> decoded;
+  const PlainTensor plain = read_plain(part, DType::kF32, decoded, pool);
+  room.resize(rows * cols * sizeof(float));
+  if (plain.dtype == DType::kF32) {
+    std::copy(plain.bytes.begin(), plain.bytes.end(), room.begin());
+  } else {
+    convert_run(plain.bytes.data(), plain.dtype, room.data(), DType::kF32, rows * cols);
+  }
+  const std::span<float> values(reinterpret_cast<float*>(room.data()), rows * cols);
+  lora_->apply(part.name, rows, cols, is_stored_transposed(*weight.spec, file_.tensors()), values,
+               pool);
+  return {room, DType::kF32};
 }
 
 // `data` with its neurons in the order that was asked for: itself, or a copy in `room`.
@@ -244,7 +261,55 @@ uint64_t WeightSource::hash() const {
     hash = hash64(std::as_bytes(std::span(head)), hash);
     hash = hash64(tensor.data.first(std::min(tensor.data.size(), kHashedBytes)), hash);
   }
-  return hash;
+  if (lora_ == nullptr) return hash;
+  const uint64_t lora_hash = lora_->hash();
+  return hash64(std::as_bytes(std::span(&lora_hash, 1)), hash);
+}
+
+Result<const TensorInfo*> find_part(const ModelFile& file, const WeightSpec& spec,
+                                    const std::string& name) {
+  const TensorInfo* part = file.tensors().find(name);
+  const uint64_t rows = spec.rows / spec.names.size();
+  const std::vector<uint64_t> expected =
+      rows == 1 ? std::vector{spec.cols}
+                : (is_stored_transposed(spec, file.tensors()) ? std::vector{spec.cols, rows}
+                                                              : std::vector{rows, spec.cols});
+  if (part == nullptr) {
+    return error("{}: expected a tensor '{}' of shape {}, found none", file.path(), name,
+                 shape_text(expected));
+  }
+  const auto product = [](std::span<const uint64_t> shape) {
+    return std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies<>());
+  };
+  // r_k is a vector that BlinkDL's files hold as [heads, head size].
+  const std::vector<uint64_t> heads = {file.dims().num_heads, file.dims().head_size};
+  const bool is_vector = spec.group == WeightGroup::kVector;
+  const bool fits = without_ones(part->shape) == without_ones(expected) ||
+                    (is_vector && part->shape == heads && product(part->shape) == spec.cols);
+  if (!fits) {
+    return error("{}: tensor '{}': expected shape {}, found {}", file.path(), name,
+                 shape_text(expected), shape_text(part->shape));
+  }
+  if (!plain_dtype(part->dtype)) {
+    return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", file.path(), name,
+                 file_dtype_name(part->dtype));
+  }
+  return part;
+}
+
+std::vector<std::string> warnings_of_unused(const ModelFile& file,
+                                            const std::set<const TensorInfo*>& used) {
+  std::vector<std::string> warnings;
+  for (const TensorInfo& tensor : file.tensors().tensors()) {
+    if (used.contains(&tensor) || is_layer_0_value_residual(tensor.name)) continue;
+    warnings.push_back(fmt::format("{}: tensor '{}' is not part of RWKV-7 and is not used",
+                                   file.path(), tensor.name));
+  }
+  return warnings;
+}
+
+Layout stored_layout(const WeightSpec& spec, const ModelTensors& tensors) noexcept {
+  return is_stored_transposed(spec, tensors) ? Layout::col_major() : Layout::row_major();
 }
 
 std::optional<uint32_t> layer_of(const WeightSpec& spec) {

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "model/model_file.h"
+#include "model/plain_tensor.h"
 #include "model/rwkv7.h"
 #include "model/weight_list.h"
 
@@ -27,12 +28,15 @@ namespace skein {
 struct PlannedWeight {
   const WeightSpec* spec = nullptr;
   std::vector<const TensorInfo*> parts;  // several are the rows of one weight, in order
-  DType file_dtype = DType::kF32;
+  DType file_dtype = DType::kF32;        // plain_dtype() of the parts
   DType dtype = DType::kF32;
   AnyMapping mapping;
 
   const Layout& layout() const noexcept { return mapping.layout(); }
   uint64_t file_bytes() const noexcept;
+  // Whether the file has it in a block codec, so that its bytes serve nobody as they are.
+  bool is_decoded() const noexcept { return is_block_coded(parts.front()->dtype); }
+  WeightReport report() const;
   uint64_t span_bytes() const noexcept { return Tensor::span_bytes_of(mapping, dtype); }
 };
 
@@ -61,26 +65,40 @@ class WeightSource {
   // One line each; those about tensors that nothing uses are there from the start.
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
 
-  // Rwkv7::hash() of the file.
+  // Rwkv7::hash() of the file, with its LoRA.
   uint64_t hash() const;
 
  private:
   WeightSource(const ModelFile& file, const Rwkv7::LoadOptions& options)
-      : file_(file), neurons_(options.neurons) {}
+      : file_(file), neurons_(options.neurons), lora_(options.lora) {}
 
   Status resolve(const WeightSpec& spec, const Backend& backend, const WeightPlan& plan);
-  Result<const TensorInfo*> find_part(const WeightSpec& spec, const std::string& name);
-  void warn_of_unused();
-  void warn_of_non_finite(const TensorInfo& part, ThreadPool& pool);
+  void warn_of_decoded();
+  PlainTensor read_part(const PlannedWeight& weight, const TensorInfo& part,
+                        std::vector<std::byte>& room, ThreadPool& pool) const;
+  void warn_of_non_finite(const std::string& name, const PlainTensor& part, ThreadPool& pool);
   std::span<const std::byte> in_order(const PlannedWeight& weight, std::span<const std::byte> data,
                                       std::vector<std::byte>& room, ThreadPool& pool) const;
 
   const ModelFile& file_;
   std::shared_ptr<const NeuronOrder> neurons_;
+  std::shared_ptr<const LoraSet> lora_;
   std::vector<PlannedWeight> weights_;
   std::set<const TensorInfo*> used_;
   std::vector<std::string> warnings_;
 };
+
+// The tensor `name`, one of the spec's. Errors: there is none; it has another shape than the
+// weight, or no type that has a plain_dtype().
+Result<const TensorInfo*> find_part(const ModelFile& file, const WeightSpec& spec,
+                                    const std::string& name);
+
+// One line for each tensor of the file that is not in `used` and not one that no engine reads.
+std::vector<std::string> warnings_of_unused(const ModelFile& file,
+                                            const std::set<const TensorInfo*>& used);
+
+// How the file holds the weight.
+Layout stored_layout(const WeightSpec& spec, const ModelTensors& tensors) noexcept;
 
 // The layer of "blocks.3.att.key.weight"; nothing for what lies outside of layers.
 std::optional<uint32_t> layer_of(const WeightSpec& spec);

@@ -1,0 +1,64 @@
+#include "model/plain_tensor.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/check.h"
+#include "format/ggml_blocks.h"
+#include "tensor/pack_kernels.h"
+
+namespace skein {
+namespace {
+
+// Elements that are decoded at once: whole blocks of every codec, few enough for the first-level
+// cache.
+constexpr uint64_t kPieceElems = 1024;
+
+void decode(const TensorInfo& tensor, uint64_t begin, uint64_t end, DType to, std::byte* out) {
+  const FileBlock block = file_dtype_block(tensor.dtype);
+  alignas(64) std::array<float, kPieceElems> piece;
+  for (uint64_t i = begin; i < end; i += kPieceElems) {
+    const std::span<float> values(piece.data(), std::min(kPieceElems, end - i));
+    decode_ggml_blocks(tensor.dtype, tensor.data.data() + i / block.elems * block.bytes, values);
+    std::byte* target = out + i * element_bits(to) / 8;
+    const std::span<const std::byte> bytes = std::as_bytes(std::span<const float>(values));
+    if (to == DType::kF32) {
+      std::copy(bytes.begin(), bytes.end(), target);
+    } else {
+      convert_run(bytes.data(), DType::kF32, target, to, values.size());
+    }
+  }
+}
+
+}  // namespace
+
+std::optional<DType> plain_dtype(FileDType dtype) noexcept {
+  switch (dtype) {
+    case FileDType::kF32:
+      return DType::kF32;
+    case FileDType::kF16:
+      return DType::kF16;
+    case FileDType::kBF16:
+      return DType::kBF16;
+    default:
+      return is_block_coded(dtype) ? std::optional(DType::kF16) : std::nullopt;
+  }
+}
+
+PlainTensor read_plain(const TensorInfo& tensor, DType to, std::vector<std::byte>& room,
+                       ThreadPool& pool) {
+  const std::optional<DType> dtype = plain_dtype(tensor.dtype);
+  CHECK(dtype);
+  if (!is_block_coded(tensor.dtype)) return {tensor.data, *dtype};
+  if (to != DType::kF16) to = DType::kF32;
+  const FileBlock block = file_dtype_block(tensor.dtype);
+  const uint64_t num_elems = tensor.data.size() / block.bytes * block.elems;
+  room.resize(num_elems * element_bits(to) / 8);
+  pool.run([&](uint32_t thread) {
+    const Range range = share_of(num_elems, kPieceElems, thread, pool.num_threads());
+    decode(tensor, range.begin, range.end, to, room.data());
+  });
+  return {room, to};
+}
+
+}  // namespace skein
