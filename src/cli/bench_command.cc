@@ -49,6 +49,17 @@ Figures figures_of(const TestResult& test) {
           test.bandwidth_percent()};
 }
 
+// The type of most of the weights that the model multiplies by, as they lie in memory.
+std::string type_of(const Rwkv7& rwkv7) {
+  std::map<DType, uint64_t> elems;
+  for (const WeightReport& report : rwkv7.reports()) {
+    if (report.group != WeightGroup::kEmbedding) elems[report.dtype] += report.rows * report.cols;
+  }
+  const auto most = std::max_element(
+      elems.begin(), elems.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return std::string(to_string(most->first));
+}
+
 // Every combination that the flags ask for, model by model.
 std::vector<LoadOptions> list_cases(const Flags& flags) {
   const auto texts_or_none = [](const CLI::Option& option) {
@@ -88,7 +99,7 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
                                     : std::filesystem::path(info.plan_path).filename().string();
   const std::string layout_name = options.layout.empty() ? plan_name : options.layout;
   BenchResult result{info.path,
-                     info.dtype,
+                     type_of(*model->impl().rwkv7),
                      info.layouts,
                      info.backend,
                      plan_json(info),

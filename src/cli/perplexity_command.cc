@@ -56,7 +56,11 @@ Result<std::string> read_text(const std::string& path) {
 // The model itself, unless a flag says otherwise.
 LoadOptions other_model(const Flags& flags) {
   LoadOptions options = flags.load;
-  if (!flags.against.empty()) options.model_path = flags.against;
+  // Another file is taken as it lies: --quant of the one asks how far it is from the other.
+  if (!flags.against.empty()) {
+    options.model_path = flags.against;
+    options.quant.clear();
+  }
   if (!flags.against_backend.empty()) options.backend = flags.against_backend;
   options.precision = flags.against_precision.value_or(flags.load.precision);
   return options;
@@ -192,7 +196,10 @@ void add_perplexity_command(CLI::App& app, Action& action) {
   auto flags = std::make_shared<Flags>();
   CLI::App& command = *app.add_subcommand("perplexity", "Score how well a text is predicted");
   command.add_option("textfile", flags->text_path, "Text; - is stdin")->required();
-  command.add_option("--against", flags->against, "Compare with this model's predictions")
+  command
+      .add_option("--against", flags->against,
+                  "Compare with this model's predictions, its\n"
+                  "weights as they lie in the file")
       ->check(file_name())
       ->type_name("FILE");
   command
@@ -209,11 +216,13 @@ void add_perplexity_command(CLI::App& app, Action& action) {
       ->type_name("NAME");
   add_json_option(command, flags->json);
   add_model_options(command, flags->load);
-  add_examples(command,
-               "  skein perplexity story.txt\n"
-               "  skein perplexity story.txt -m small.safetensors --against large.safetensors\n"
-               "  skein perplexity story.txt --precision fast --against-precision exact\n"
-               "KL is of the model's predictions from those of the one compared with, in nats.");
+  add_examples(
+      command,
+      "  skein perplexity story.txt\n"
+      "  skein perplexity story.txt -m small.safetensors --against large.safetensors\n"
+      "  skein perplexity story.txt --precision fast --against-precision exact\n"
+      "  skein perplexity story.txt -m model.safetensors --quant nf4 --against model.safetensors\n"
+      "KL is of the model's predictions from those of the one compared with, in nats.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

@@ -208,8 +208,10 @@ SKEIN_AVX512_VNNI void multiply_tile(const Weights& weights, const Tile& tile) {
     __m512i dots[kGroups][kTokens];
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; ++t) {
+      // Behind the last token a sum may be any number: unsigned, which may overflow.
+      const auto sum = static_cast<uint32_t>(x_sums[t * args.x.num_blocks + block]);
       const __m512i bias =
-          _mm512_set1_epi32(-Weights::kBias * x_sums[t * args.x.num_blocks + block]);
+          _mm512_set1_epi32(static_cast<int32_t>(uint32_t{Weights::kBias} * (0u - sum)));
 #pragma GCC unroll 16
       for (size_t g = 0; g < kGroups; ++g) dots[g][t] = bias;
     }

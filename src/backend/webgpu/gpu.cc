@@ -76,6 +76,12 @@ Result<Handle<WGPUInstance>> make_instance(const WgpuApi& api) {
   descriptor.nextInChain = &extras.chain;
   Handle<WGPUInstance> instance(api.CreateInstance(&descriptor), api.InstanceRelease);
   if (!instance) return error("webgpu: the library could not make an instance");
+  // The first one stays for good: a driver that is unloaded leaks what it had allocated, and
+  // loading it again takes tens of milliseconds.
+  [[maybe_unused]] static const WGPUInstance first = [&] {
+    api.InstanceAddRef(instance.get());
+    return instance.get();
+  }();
   return instance;
 }
 

@@ -21,6 +21,7 @@ namespace skein::webgpu {
 
 #define SKEIN_WGPU_FUNCTIONS(F)           \
   F(CreateInstance)                       \
+  F(InstanceAddRef)                       \
   F(InstanceRelease)                      \
   F(InstanceEnumerateAdapters)            \
   F(AdapterGetInfo)                       \
