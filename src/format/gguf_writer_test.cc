@@ -75,12 +75,14 @@ TEST_F(GgufWriterTest, IsReadBack) {
   ASSERT_EQ(gguf.tensors.size(), tensors.size());
   for (const TensorInfo& tensor : gguf.tensors) {
     const std::string text(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size());
-    if (tensor.name == "a") EXPECT_EQ(text, "123456");
-    if (tensor.name == "b") {
+    if (tensor.name == "a") {
+      EXPECT_EQ(text, "123456");
+    } else if (tensor.name == "b") {
       EXPECT_EQ(text, "abcdefgh");
       EXPECT_THAT(tensor.shape, ElementsAre(2u, 1u));
+    } else if (tensor.name == "q") {
+      EXPECT_EQ(text, std::string(68, 'q'));
     }
-    if (tensor.name == "q") EXPECT_EQ(text, std::string(68, 'q'));
     EXPECT_EQ(tensor.offset_bytes % GgufWriter::kAlignmentBytes, 0u);
   }
 }
