@@ -146,6 +146,7 @@ class LoraTest(ProgramTest):
                 ({"anything": a}, "of something else")):
             path = self.write("lora.safetensors", formats.safetensors(tensors))
             self.fail_with(expected, "logits", "-m", MODEL, "--ids", IDS, "-o", "-", "--lora", path)
+        self.fail_with("found --lora", "inspect", "--quant", "int8", "--quant-error", "--lora", path)
         self.fail_with("No such file", "logits", "-m", MODEL, "--ids", IDS, "-o", "-", "--lora", "none.pth=0.5")
 
 

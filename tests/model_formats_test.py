@@ -348,8 +348,12 @@ class GgufTest(FormatTest):
         expected = self.succeed("tokenize", text.replace("\0", ""), "--json")
         self.assertEqual(self.succeed("tokenize", "-m", path, text.replace("\0", ""), "--json"), expected)
         arguments = ["-n", "20", "--temperature", "0", "Once upon a time"]
-        self.assertEqual(self.succeed("generate", "-m", path, *arguments, quiet=False),
-                         self.succeed("generate", *arguments, quiet=False))
+        packed = self.folder / "packed" / "m.safetensors"
+        packed.parent.mkdir()
+        self.succeed("pack", "-m", path, "-o", packed, quiet=False)  # its vocabulary goes along
+        for model in (path, packed):
+            self.assertEqual(self.succeed("generate", "-m", model, *arguments, quiet=False),
+                             self.succeed("generate", *arguments, quiet=False))
 
     def test_broken_vocabularies(self):
         tensors = {n: (self.array(t), None) for n, t in formats.ggml(self.as_llama_cpp(self.model)).items()}

@@ -6,13 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "base/file.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
 #include "engine/impl.h"
-#include "engine/vocabulary.h"
 #include "model/convert_model.h"
 
 namespace skein::cli {
@@ -67,10 +65,7 @@ Result<std::string> keep_vocabulary(const std::string& output, FileFormat format
   if (format == FileFormat::kGguf) return tokenizer ? output : std::string();
   const std::string found = internal::find_vocabulary(output);
   if (!found.empty() || !tokenizer) return found;
-  const std::string path = internal::vocabulary_paths(output).front();
-  const std::string text = vocabulary_text(tokenizer->vocabulary());
-  SKEIN_RETURN_IF_ERROR(write_file_atomically(path, std::as_bytes(std::span(text))));
-  return path;
+  return internal::write_vocabulary(output, *tokenizer);
 }
 
 Result<Outcome> convert(const Flags& flags) {

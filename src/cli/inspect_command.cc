@@ -181,6 +181,9 @@ std::string errors_text(const std::vector<QuantError>& errors) {
 }
 
 Status run(const Flags& flags) {
+  if (flags.quant_error && !flags.load.loras.empty()) {
+    return error("--quant-error: expected weights as the file has them, found --lora");
+  }
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(flags.load));
   const Rwkv7& rwkv7 = *model->impl().rwkv7;
   SKEIN_ASSIGN_OR_RETURN(const auto packed, read_packed(flags, model->info().path));

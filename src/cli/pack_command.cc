@@ -96,6 +96,13 @@ Result<Outcome> pack(const Flags& flags) {
   outcome.seconds = bar.seconds();
   outcome.plan = choice.plan.text();
   outcome.vocabulary = internal::find_vocabulary(outcome.output);
+  // What is inside of the model would be lost.
+  const bool is_own =
+      flags.load.vocab_path.empty() && internal::find_vocabulary(outcome.model).empty();
+  if (outcome.vocabulary.empty() && tokenizer && is_own) {
+    SKEIN_ASSIGN_OR_RETURN(outcome.vocabulary,
+                           internal::write_vocabulary(outcome.output, *tokenizer));
+  }
   for (const WeightReport& report : outcome.summary.reports) {
     outcome.span_bytes += report.num_bytes;
     outcome.padding_bytes += report.padding_bytes();

@@ -48,6 +48,10 @@ struct SessionImpl {
 std::vector<std::string> vocabulary_paths(const std::string& model_path);
 std::string find_vocabulary(const std::string& model_path);
 
+// Writes the vocabulary to the first of those paths: a model in a new place that has none beside it
+// and none inside. Returns the path.
+Result<std::string> write_vocabulary(const std::string& model_path, const Tokenizer& tokenizer);
+
 // The vocabulary that is in the model file itself: .gguf files may have one.
 Result<std::optional<Tokenizer>> load_own_tokenizer(const std::string& model_path);
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/file.h"
 #include "base/thread_pool.h"
 #include "engine/backends.h"
 #include "engine/gguf_vocabulary.h"
@@ -86,6 +87,13 @@ std::string find_vocabulary(const std::string& model_path) {
     if (fs::exists(candidate, ignored)) return candidate;
   }
   return {};
+}
+
+Result<std::string> write_vocabulary(const std::string& model_path, const Tokenizer& tokenizer) {
+  const std::string path = vocabulary_paths(model_path).front();
+  const std::string text = vocabulary_text(tokenizer.vocabulary());
+  SKEIN_RETURN_IF_ERROR(write_file_atomically(path, std::as_bytes(std::span(text))));
+  return path;
 }
 
 namespace {

@@ -267,5 +267,19 @@ TEST(PythonLiteralTest, MessagesStayOnOneShortLine) {
   EXPECT_EQ(printable(std::string(100, 'a')), std::string(40, 'a') + "...");
 }
 
+// The other direction of parse_vocabulary(): every byte, quotes and backslashes too.
+TEST(VocabularyTest, ItsTextIsReadBack) {
+  std::vector<std::string> tokens(300);
+  for (int byte = 0; byte < 256; ++byte)
+    tokens[static_cast<size_t>(byte) + 1] = static_cast<char>(byte);
+  tokens[260] = "it's \"\\x41\\\" \xc3\xa9\n";
+  tokens[299] = "last";
+  const Vocabulary vocabulary = make_vocabulary(tokens, "v").value();
+  const Vocabulary again = parse_vocabulary(vocabulary_text(vocabulary), "v").value();
+  EXPECT_EQ(again.bytes, vocabulary.bytes);
+  EXPECT_EQ(again.offsets, vocabulary.offsets);
+  EXPECT_EQ(again.sorted, vocabulary.sorted);
+}
+
 }  // namespace
 }  // namespace skein
