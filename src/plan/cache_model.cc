@@ -121,6 +121,11 @@ Result<CacheConfig> read_cache_config(const std::string& folder) {
   return config;
 }
 
+CacheConfig usual_cache_config() {
+  constexpr uint64_t kKiB = 1024;
+  return {64, {{"L1d", 48 * kKiB, 12}, {"L2", 1024 * kKiB, 16}, {"L3", 32 * 1024 * kKiB, 16}}};
+}
+
 std::string to_string(const CacheConfig& config) {
   std::string text;
   for (const CacheLevel& level : config.levels) {

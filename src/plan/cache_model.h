@@ -56,6 +56,10 @@ inline constexpr uint64_t kMaxModelAddress = uint64_t{1} << 36;
 Result<CacheConfig> read_cache_config(
     const std::string& folder = "/sys/devices/system/cpu/cpu0/cache");
 
+// Caches as a CPU of 2026 has them, for simulations where the system describes none: L1d 48 KiB, L2
+// 1 MiB, L3 32 MiB.
+CacheConfig usual_cache_config();
+
 // "L1d 48 KiB 12-way, L2 1024 KiB 16-way, L3 32768 KiB 16-way, lines of 64 B"
 std::string to_string(const CacheConfig& config);
 

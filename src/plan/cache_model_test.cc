@@ -221,6 +221,12 @@ TEST(ReadCacheConfig, SaysWhatIsWrong) {
   EXPECT_THAT(read_cache_config(folder.path()).error().message, HasSubstr("found 0"));
 }
 
+TEST(UsualCacheConfig, IsACache) {
+  EXPECT_TRUE(CacheModel::create(usual_cache_config()).has_value());
+  EXPECT_EQ(to_string(usual_cache_config()),
+            "L1d 48 KiB 12-way, L2 1024 KiB 16-way, L3 32768 KiB 16-way, lines of 64 B");
+}
+
 TEST(ReadCacheConfig, ReadsThisMachineOrSaysWhyNot) {
   const Result<CacheConfig> config = read_cache_config();
   if (!config) GTEST_SKIP() << "SKIP: " << config.error().message;

@@ -29,12 +29,10 @@ class CacheSource {
       return;
     }
     Result<CacheConfig> config = read_cache_config();
-    if (!config) {
-      note = fmt::format("no cache hit rates: {}", config.error().message);
-      return;
-    }
-    config_ = *std::move(config);
+    config_ = config ? *std::move(config) : usual_cache_config();
     note = fmt::format("cache hit rates: simulated, {}", to_string(*config_));
+    if (!config)
+      note += fmt::format("; this CPU's caches are not known: {}", config.error().message);
   }
 
   Status add_to(const ProfileRunner& runner, const LoadedVariant& loaded, VariantFigures& figures) {
