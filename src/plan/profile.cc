@@ -28,8 +28,8 @@ class CacheSource {
                          counters.error().message);
       return;
     }
-    Result<CacheConfig> config = read_cache_config();
-    config_ = config ? *std::move(config) : usual_cache_config();
+    const Result<CacheConfig> config = read_cache_config();
+    config_ = config ? *config : usual_cache_config();
     note = fmt::format("cache hit rates: simulated, {}", to_string(*config_));
     if (!config)
       note += fmt::format("; this CPU's caches are not known: {}", config.error().message);
