@@ -37,11 +37,11 @@ std::string_view version() noexcept;
 Result<std::string> default_model_path();
 
 struct LoadOptions {
-  std::string model_path = {};   // empty: the shipped model
-  std::string vocab_path = {};   // empty: found beside the model
-  std::string backend = "auto";  // auto, reference, cpu, webgpu
+  std::string model_path = {};           // empty: the shipped model
+  std::string vocab_path = {};           // empty: found beside the model
+  std::string backend = "auto";          // auto, reference, cpu, webgpu
   std::optional<uint32_t> adapter = {};  // number of the GPU for webgpu; the best one if unset
-  uint32_t num_threads = 0;      // 0: one per physical core
+  uint32_t num_threads = 0;              // 0: one per physical core
   Precision precision = Precision::kExact;
   // A file that `skein tune` wrote. Empty: the one that $SKEIN_PLAN names, or else the one that was
   // tuned for this machine, if there is one. "none": the default plan.
@@ -121,7 +121,11 @@ class Session {
       std::span<const uint32_t> ids,
       const std::function<void(uint64_t token, std::span<const float> logits)>& on_logits);
 
-  // [N] after the last token; empty before the first.
+  // On a device prefill() and step() may return before the tokens have run. Waits for them. Errors:
+  // what went wrong there; the session is of no more use then.
+  Status wait() const;
+  // [N] after the last token; waits for it. Empty before the first, and after an error that wait()
+  // tells.
   std::span<const float> logits() const noexcept;
   // Tokens seen since the start or the last reset().
   uint64_t num_tokens() const noexcept;
