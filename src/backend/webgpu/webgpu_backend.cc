@@ -11,6 +11,7 @@
 #include "backend/webgpu/halves.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
+#include "backend/webgpu/tensor_check.h"
 #include "base/bits.h"
 #include "base/float16.h"
 
@@ -175,6 +176,7 @@ class WebGpuBackend final : public Backend {
   uint32_t pending_splits_ = 0;        // of sums_: not yet in x
   bool x_is_other_ = false;
   std::shared_ptr<GpuBuffer> halves_;  // scratch of tensor cores
+  bool are_tensor_cores_checked_ = false;
 };
 
 // Keeps `out` where it is large enough.
@@ -236,6 +238,14 @@ Status WebGpuBackend::run_dense(StepId step, std::string_view label, const Batch
     key.add(*job.y);
     if (job.bias != nullptr) key.add(*job.bias);
     if (job.other != nullptr) key.add(*job.other);
+  }
+  if (wants_tensor_cores(jobs, num_tokens, gpu_->limits()) && !are_tensor_cores_checked_) {
+    are_tensor_cores_checked_ = true;
+    if (!check_tensor_cores(*core_->memory, core_->kernels, gpu_->limits())) {
+      gpu_->disable_tensor_cores();
+      // An error of the device that the check has met is none of the model's.
+      if (!gpu_->is_lost()) static_cast<void>(gpu_->take_error());
+    }
   }
   if (!wants_tensor_cores(jobs, num_tokens, gpu_->limits())) {
     return core_->kernels.run(key, [&] {
