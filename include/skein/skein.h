@@ -37,10 +37,12 @@ std::string_view version() noexcept;
 Result<std::string> default_model_path();
 
 struct LoadOptions {
-  std::string model_path = {};           // empty: the shipped model
-  std::string vocab_path = {};           // empty: found beside the model
-  std::string backend = "auto";          // auto, reference, cpu, webgpu
-  std::optional<uint32_t> adapter = {};  // number of the GPU for webgpu; the best one if unset
+  std::string model_path = {};  // empty: the shipped model
+  std::string vocab_path = {};  // empty: found beside the model
+  // auto (a GPU if there is one and it can, else the CPU, which a warning says), reference, cpu or
+  // webgpu.
+  std::string backend = "auto";
+  std::optional<uint32_t> adapter = {};  // number of the GPU; the best one if unset
   uint32_t num_threads = 0;              // 0: one per physical core
   Precision precision = Precision::kExact;
   // A file that `skein tune` wrote. Empty: the one that $SKEIN_PLAN names, or else the one that was
@@ -96,6 +98,7 @@ class Model {
 
  private:
   explicit Model(std::unique_ptr<internal::ModelImpl> impl);
+  static Result<std::shared_ptr<Model>> load_on_backend(const LoadOptions& options);
   std::unique_ptr<internal::ModelImpl> impl_;
 };
 

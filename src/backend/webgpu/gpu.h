@@ -7,6 +7,7 @@
 // wgpuDevicePoll(wait): blocking, since spinning would take lavapipe's own cores away.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -97,6 +98,13 @@ class Gpu {
   void wait() noexcept;
   // Maps a whole staging buffer, which waits for everything submitted that writes it, and reads it.
   Status read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes);
+  // Smaller limits than the device's, for tests.
+  void limit_bindings(uint64_t num_bytes) noexcept {
+    limits_.max_binding_bytes = std::min(limits_.max_binding_bytes, num_bytes);
+  }
+  void limit_buffers(uint64_t num_bytes) noexcept {
+    limits_.max_buffer_bytes = std::min(limits_.max_buffer_bytes, num_bytes);
+  }
   // Where it turned out that a feature is not what it should be.
   void disable_tensor_cores() noexcept { limits_.has_tensor_cores = false; }
 

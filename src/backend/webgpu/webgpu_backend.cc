@@ -497,7 +497,9 @@ Result<double> WebGpuBackend::measure_read_bandwidth() {
 }  // namespace
 
 Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options) {
-  SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter));
+  SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter, options.is_plain));
+  if (options.max_binding_bytes != 0) gpu->limit_bindings(options.max_binding_bytes);
+  if (options.max_buffer_bytes != 0) gpu->limit_buffers(options.max_buffer_bytes);
   return std::make_unique<WebGpuBackend>(std::move(gpu));
 }
 
@@ -506,6 +508,13 @@ Result<std::vector<std::string>> webgpu_adapters() {
   std::vector<std::string> lines;
   for (const AdapterInfo& info : infos) lines.push_back(info.text());
   return lines;
+}
+
+bool has_webgpu_gpu() {
+  const Result<std::vector<AdapterInfo>> infos = list_adapters();
+  return infos && std::any_of(infos->begin(), infos->end(), [](const AdapterInfo& info) {
+           return info.type == "discrete GPU" || info.type == "integrated GPU";
+         });
 }
 
 }  // namespace skein
