@@ -97,9 +97,10 @@ uint32_t lanes_of(const DenseJob& job, Form form) {
 }
 
 // Codes of four bits cost more than their bytes: several rows share the loads of x.
-uint32_t run_rows_of(const DenseJob& job, Form form, uint32_t num_tokens) {
+uint32_t run_rows_of(const DenseJob& job, Form form, uint32_t num_tokens, const GpuLimits& limits) {
   if (form != Form::kRows) return 1;
   const uint32_t bits = element_bits(job.weights->dtype());
+  if (bits == 4 && limits.is_software) return 1;
   const uint32_t wanted = bits == 4 ? 4 : bits == 8 ? 2 : 1;
   return std::max(1u, std::min(wanted, std::bit_floor(kMaxRunSums / num_tokens)));
 }
@@ -120,7 +121,8 @@ uint64_t rows_of_cut(const AnyMapping& mapping) {
 // The job in parts that fit into bindings.
 Status add_parts(const DenseJob& job, Form form, uint32_t num_tokens, const GpuLimits& limits,
                  std::vector<Part>& out) {
-  Part part{&job, form, {}, 0, 0, 0, lanes_of(job, form), run_rows_of(job, form, num_tokens)};
+  Part part{
+      &job, form, {}, 0, 0, 0, lanes_of(job, form), run_rows_of(job, form, num_tokens, limits)};
   if (form == Form::kCopy) {
     out.push_back(part);
     return {};

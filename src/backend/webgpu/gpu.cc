@@ -202,6 +202,7 @@ Status Gpu::open_device(bool is_plain) {
   const auto has = [&](WGPUFeatureName feature) {
     return std::find(features.begin(), features.end(), feature) != features.end();
   };
+  limits_.is_software = is_cpu();
   limits_.has_subgroups = has(kSubgroups);
   limits_.has_timestamps = has(kTimestampsInPasses);
   limits_.has_tensor_cores = limits_.has_subgroups && has(WGPUFeatureName_ShaderF16) &&

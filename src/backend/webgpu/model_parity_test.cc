@@ -94,8 +94,8 @@ struct Case {
   WebGpuOptions options = {};
 };
 
-// A device without features, and one whose bindings hold a third of ffn.key, 128 KiB: other
-// dispatches of the same model.
+// A device without features, and one whose bindings hold the state but not all of ffn.key, 128 KiB:
+// other dispatches of the same model.
 WebGpuOptions plain_options() {
   WebGpuOptions options;
   options.is_plain = true;
@@ -103,7 +103,7 @@ WebGpuOptions plain_options() {
 }
 WebGpuOptions small_bindings() {
   WebGpuOptions options;
-  options.max_binding_bytes = 49152;
+  options.max_binding_bytes = 107520;
   return options;
 }
 

@@ -33,7 +33,7 @@ std::vector<std::string> candidates() {
       if (fs::exists(path, ignored)) paths.push_back(path.string());
     }
   }
-  if constexpr (std::string_view(SKEIN_WGPU_LIBRARY).size() > 0) {
+  if constexpr (!std::string_view(SKEIN_WGPU_LIBRARY).empty()) {
     paths.emplace_back(SKEIN_WGPU_LIBRARY);
   }
   paths.emplace_back(SKEIN_WGPU_LIBRARY_NAME);
