@@ -125,6 +125,55 @@ TEST_F(WebGpuTest, QuantizedModelsAgreeWithTheReference) {
   }
 }
 
+// A hundred tokens of greedy text, drawn from logits that come to the host token by token.
+TEST_F(WebGpuTest, GreedyTextIsThatOfTheCpu) {
+  std::string texts[2];
+  for (const bool is_gpu : {false, true}) {
+    const auto model = Model::load({.model_path = kModel, .backend = is_gpu ? "webgpu" : "cpu"});
+    ASSERT_TRUE(model) << model.error().message;
+    Session session = Session::create(*model).value();
+    GenerateOptions options;
+    options.max_tokens = 100;
+    options.sampler.temperature = 0;
+    const auto stats = generate(session, "Once upon a time", options, [&](std::string_view text) {
+      texts[is_gpu ? 1 : 0] += text;
+      return true;
+    });
+    ASSERT_TRUE(stats) << stats.error().message;
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+}
+
+// Steps do not wait: the logits come when asked for, of the last token, after any number of them.
+TEST_F(WebGpuTest, LogitsComeWhenAskedFor) {
+  const auto model = Model::load({.model_path = kModel, .backend = "webgpu"}).value();
+  Session eager = Session::create(model).value(), lazy = Session::create(model).value();
+  for (uint32_t token = 0; token < 9; ++token) {
+    ASSERT_TRUE(eager.step(token * 31 + 1));
+    ASSERT_EQ(eager.logits().size(), model->info().num_vocab);
+    ASSERT_TRUE(lazy.step(token * 31 + 1));
+  }
+  EXPECT_TRUE(lazy.wait());
+  const std::vector<float> logits(lazy.logits().begin(), lazy.logits().end());
+  EXPECT_EQ(max_difference(logits, eager.logits()), 0.0f);
+  Session copy = lazy.clone().value();
+  ASSERT_TRUE(lazy.step(5));
+  ASSERT_TRUE(copy.step(5));
+  EXPECT_EQ(max_difference(lazy.logits(), copy.logits()), 0.0f);
+  ASSERT_TRUE(lazy.reset());
+  EXPECT_TRUE(lazy.logits().empty());
+}
+
+TEST_F(WebGpuTest, AutoFallsBackToTheCpuAndSaysSo) {
+  const auto model = Model::load({.model_path = kModel, .backend = "auto", .adapter = 99});
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_EQ((*model)->info().backend, "cpu");
+  ASSERT_FALSE((*model)->info().warnings.empty());
+  EXPECT_NE((*model)->info().warnings.front().find("expected an adapter from 0 to"),
+            std::string::npos)
+      << (*model)->info().warnings.front();
+}
+
 TEST_F(WebGpuTest, AnAdapterThatIsNotThereIsOneLine) {
   const auto model = Model::load({.model_path = kModel, .backend = "webgpu", .adapter = 99});
   ASSERT_FALSE(model);

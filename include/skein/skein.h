@@ -37,10 +37,12 @@ std::string_view version() noexcept;
 Result<std::string> default_model_path();
 
 struct LoadOptions {
-  std::string model_path = {};           // empty: the shipped model
-  std::string vocab_path = {};           // empty: found beside the model
-  std::string backend = "auto";          // auto, reference, cpu, webgpu
-  std::optional<uint32_t> adapter = {};  // number of the GPU for webgpu; the best one if unset
+  std::string model_path = {};  // empty: the shipped model
+  std::string vocab_path = {};  // empty: found beside the model
+  // auto (a GPU if there is one and it can, else the CPU, which a warning says), reference, cpu or
+  // webgpu.
+  std::string backend = "auto";
+  std::optional<uint32_t> adapter = {};  // number of the GPU; the best one if unset
   uint32_t num_threads = 0;              // 0: one per physical core
   Precision precision = Precision::kExact;
   // A file that `skein tune` wrote. Empty: the one that $SKEIN_PLAN names, or else the one that was
@@ -99,6 +101,7 @@ class Model {
 
  private:
   explicit Model(std::unique_ptr<internal::ModelImpl> impl);
+  static Result<std::shared_ptr<Model>> load_on_backend(const LoadOptions& options);
   std::unique_ptr<internal::ModelImpl> impl_;
 };
 
@@ -124,7 +127,11 @@ class Session {
       std::span<const uint32_t> ids,
       const std::function<void(uint64_t token, std::span<const float> logits)>& on_logits);
 
-  // [N] after the last token; empty before the first.
+  // On a device prefill() and step() may return before the tokens have run. Waits for them. Errors:
+  // what went wrong there; the session is of no more use then.
+  Status wait() const;
+  // [N] after the last token; waits for it. Empty before the first, and after an error that wait()
+  // tells.
   std::span<const float> logits() const noexcept;
   // Tokens seen since the start or the last reset().
   uint64_t num_tokens() const noexcept;

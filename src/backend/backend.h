@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/kernel_registry.h"
 #include "backend/rwkv7.h"
@@ -22,6 +23,13 @@
 #include "skein/precision.h"
 
 namespace skein {
+
+// What a device took for one kind of dispatch.
+struct OpTime {
+  std::string op;  // "ffn_key"
+  uint64_t count = 0;
+  double seconds = 0;  // of all of them
+};
 
 class Backend {
  public:
@@ -79,9 +87,20 @@ class Backend {
   virtual void head(const Dimensions& dims, const Weights& weights, const Batch& batch,
                     const Workspace& work) noexcept = 0;
 
+  // Has every step so far run, without waiting for it where the device is not the host; of what
+  // goes wrong finish() tells.
+  virtual Status submit() { return finish(); }
   // Waits until every step so far has run; returns what went wrong on the device since the last
   // call.
   virtual Status finish() = 0;
+
+  // Dispatches given to a device so far; 0 on a host.
+  virtual uint64_t num_dispatches() const noexcept { return 0; }
+  // From now on the device takes the time of every dispatch, one after the other, which makes all
+  // of them slower. False: it cannot.
+  virtual bool time_ops(bool /*is_on*/) { return false; }
+  // What it has taken since the last call, in the order of first use.
+  virtual std::vector<OpTime> take_op_times() { return {}; }
 };
 
 }  // namespace skein

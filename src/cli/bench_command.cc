@@ -112,6 +112,36 @@ Result<BenchResult> run_case(const LoadOptions& options, const MeasureOptions& m
   return result;
 }
 
+Json ops_json(const std::vector<OpTime>& ops) {
+  Json list = Json::array();
+  for (const OpTime& op : ops) {
+    Json entry;
+    entry["op"] = op.op;
+    entry["count"] = op.count;
+    entry["us"] = op.seconds * 1e6;
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+// The ops of one test, the longest first.
+std::string ops_text(const TestResult& test) {
+  std::vector<OpTime> ops = test.ops;
+  std::sort(ops.begin(), ops.end(),
+            [](const OpTime& a, const OpTime& b) { return a.seconds > b.seconds; });
+  Table table({{test.test + ": op"},
+               {"dispatches", Align::kRight},
+               {"us", Align::kRight},
+               {"us each", Align::kRight}});
+  for (const OpTime& op : ops) {
+    const double us = op.seconds * 1e6;
+    table.add_row(
+        {op.op, fmt::format("{}", op.count), fmt::format("{:.1f}", us),
+         fmt::format("{:.2f}", us / static_cast<double>(std::max<uint64_t>(op.count, 1)))});
+  }
+  return table.to_text() + "\n";
+}
+
 Json results_json(const std::vector<BenchResult>& results) {
   Json list = Json::array();
   for (const BenchResult& result : results) {
@@ -130,6 +160,11 @@ Json results_json(const std::vector<BenchResult>& results) {
       entry["bytes_per_token"] = test.bytes_per_token;
       entry["gb_s"] = figures.gb_s;
       entry["bandwidth_percent"] = figures.percent;
+      // What reading those bytes alone would give.
+      entry["floor_tokens_per_s"] = result.measurement.bandwidth / test.bytes_per_token;
+      entry["dispatches_per_token"] =
+          test.dispatches_per_token > 0 ? Json(test.dispatches_per_token) : Json();
+      if (!test.ops.empty()) entry["ops"] = ops_json(test.ops);
       list.push_back(std::move(entry));
     }
   }
@@ -184,19 +219,26 @@ std::string bench_text(const std::vector<BenchResult>& results) {
                {"tokens/s", Align::kRight},
                {"bytes/token", Align::kRight},
                {"GB/s", Align::kRight},
-               {"% of read", Align::kRight}});
+               {"% of read", Align::kRight},
+               {"dispatches", Align::kRight}});
   for (const BenchResult& result : results) {
     for (const TestResult& test : result.measurement.tests) {
       const Figures figures = figures_of(test);
-      table.add_row({std::filesystem::path(result.model).stem().string(), result.type,
-                     result.layout_name, result.backend, fmt::format("{}", result.num_threads),
-                     test.test,
-                     fmt::format("{:.2f} ± {:.2f}", figures.tokens_per_s, figures.deviation),
-                     bytes_text(test.bytes_per_token), fmt::format("{:.2f}", figures.gb_s),
-                     fmt::format("{:.1f}", figures.percent)});
+      table.add_row(
+          {std::filesystem::path(result.model).stem().string(), result.type, result.layout_name,
+           result.backend, fmt::format("{}", result.num_threads), test.test,
+           fmt::format("{:.2f} ± {:.2f}", figures.tokens_per_s, figures.deviation),
+           bytes_text(test.bytes_per_token), fmt::format("{:.2f}", figures.gb_s),
+           fmt::format("{:.1f}", figures.percent),
+           test.dispatches_per_token > 0 ? fmt::format("{:.1f}", test.dispatches_per_token) : ""});
     }
   }
   std::string text = table.to_text() + "\n";
+  for (const BenchResult& result : results) {
+    for (const TestResult& test : result.measurement.tests) {
+      if (!test.ops.empty()) text += ops_text(test);
+    }
+  }
   for (const auto& [name, layout] : plans_by_name(results)) {
     text += fmt::format("layout {}: {}\n", name, layout);
   }
@@ -235,6 +277,13 @@ void add_options(CLI::App& command, Flags& flags) {
       .add_option("-r,--repeat", flags.measure.num_repeats, "Repetitions; medians are shown (5)")
       ->check(whole_number(1, 10'000))
       ->type_name("N");
+  command
+      .add_option("--sequences", flags.measure.num_sequences,
+                  "Sequences side by side in one more decode test (1: none)")
+      ->check(whole_number(1, kMaxBenchBatch))
+      ->type_name("N");
+  command.add_flag("--ops", flags.measure.times_ops,
+                   "What each op takes, where the device has clocks (webgpu)");
   flags.models = add_texts(command, "-m,--model", "Model; may be repeated (the shipped one)")
                      ->check(file_name())
                      ->type_name("FILE")
@@ -271,6 +320,7 @@ void add_bench_command(CLI::App& app, Action& action) {
       "  skein bench -m model.safetensors --tokens 100\n"
       "  skein bench -t 1,2 --layout row_major --layout 'interleave(16,64,1)' --json\n"
       "  skein bench --plan none --plan plan.json\n"
+      "  skein bench --backend webgpu --sequences 16 --ops\n"
       "bytes/token are the weights and the state really read, without the cols of ffn.value that\n"
       "zero activations skip; % is of the read bandwidth that the same threads had just before and "
       "after.");

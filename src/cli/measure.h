@@ -13,23 +13,33 @@
 #include <string>
 #include <vector>
 
+#include "backend/backend.h"
 #include "base/result.h"
 #include "skein/skein.h"
 
 namespace skein::cli {
 
+inline constexpr uint32_t kMaxBenchBatch = 256;
+
 struct MeasureOptions {
   uint32_t num_prefill = 512;  // 0: no prefill test
   uint32_t num_decode = 128;   // 0: no decode test
   uint32_t num_repeats = 5;    // >= 1
+  // Sequences side by side in another decode test; 1: none. At most kMaxBenchBatch.
+  uint32_t num_sequences = 1;
+  bool times_ops = false;  // what each op of a token takes on the device
 };
 
-// One test of one model: "pp512" or "tg128".
+// One test of one model: "pp512", "tg128" or, for 16 sequences, "tg128x16".
 struct TestResult {
   std::string test;
   std::vector<double> tokens_per_s;  // one a repetition
   std::vector<double> bandwidths;    // bytes/s that could be read just before and after each, mean
   double bytes_per_token = 0;        // really read: weights, and in decode the state
+  double dispatches_per_token = 0;   // of a device; 0 on a host
+  // Of a decode test, if asked for and the device can: seconds of each op a token, measured one op
+  // after the other, which takes longer than all together.
+  std::vector<OpTime> ops = {};
 
   // Per cent of the bandwidth that was read; the median of the repetitions' own shares, since the
   // bandwidth of a shared machine changes from one second to the next.

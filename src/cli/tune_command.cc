@@ -172,7 +172,10 @@ Result<TuneOutcome> tune(const Flags& flags, const std::shared_ptr<Model>& model
 Status run(const Flags& flags) {
   const Clock::time_point start = Clock::now();
   SKEIN_RETURN_IF_ERROR(check_output(flags.path));
-  SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(flags.load));
+  LoadOptions load = flags.load;
+  // Plans are for the CPU, whatever else the machine has.
+  if (load.backend == "auto") load.backend = "cpu";
+  SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(load));
   const ModelInfo& info = model->info();
   if (info.plan_source == "packed") {
     return error("{}: expected a model whose layouts can be chosen, found a packed one", info.path);

@@ -3,6 +3,8 @@
 #include <fmt/ranges.h>
 
 #include <array>
+#include <filesystem>
+#include <system_error>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/cpu_target.h"
@@ -21,12 +23,26 @@ Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t> adapter) {
   return make_webgpu_backend({.adapter = adapter});
 }
 Result<std::vector<std::string>> find_adapters() { return webgpu_adapters(); }
+bool finds_gpu() { return has_webgpu_gpu(); }
 #else
 Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t>) {
   return error("backend webgpu: this program was built without it (wgpu-native was not there)");
 }
 Result<std::vector<std::string>> find_adapters() { return std::vector<std::string>(); }
+bool finds_gpu() { return false; }
 #endif
+
+// A look at the device files costs nothing; a look through the drivers takes 50 ms and starts their
+// threads.
+bool may_have_gpu() {
+#ifdef __linux__
+  std::error_code ignored;
+  return std::filesystem::exists("/dev/dri", ignored) ||
+         std::filesystem::exists("/dev/nvidia0", ignored);
+#else
+  return true;
+#endif
+}
 
 }  // namespace
 
@@ -46,6 +62,8 @@ Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t nu
 std::vector<std::string> gpu_adapters() {
   return find_adapters().value_or(std::vector<std::string>());
 }
+
+bool has_gpu() { return may_have_gpu() && finds_gpu(); }
 
 std::vector<std::string_view> cpu_targets() { return supported_cpu_targets(); }
 std::string_view cpu_target() noexcept { return cpu_target_name(); }

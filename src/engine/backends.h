@@ -18,16 +18,20 @@ namespace skein {
 // The names that make_backend() takes, "auto" first.
 std::span<const std::string_view> backend_names() noexcept;
 
-// "auto" is the fastest backend that this machine has. num_threads 0: one per physical core.
-// Errors: an unknown name (the known ones are listed), a number of threads beyond ThreadPool's
-// bounds, a device that is not there.
-// `adapter`: of gpu_adapters(), for a backend of GPUs; without one the best.
+// "auto" is the CPU here; Model::load() tries a GPU first (has_gpu). num_threads 0: one per
+// physical core. Errors: an unknown name (the known ones are listed), a number of threads beyond
+// ThreadPool's bounds, a device that is not there. `adapter`: of gpu_adapters(), for a backend of
+// GPUs; without one the best.
 Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t num_threads,
                                               Precision precision,
                                               std::optional<uint32_t> adapter = {});
 
 // One line for each GPU adapter that backend webgpu could use, in the order of their numbers.
 std::vector<std::string> gpu_adapters();
+
+// Whether this machine has a GPU that backend webgpu could use, software adapters not counted.
+// Loads no driver where the system shows no device.
+bool has_gpu();
 
 // The instruction sets that backend cpu can be told to use on this machine (environment variable
 // SKEIN_CPU), worst first, and the one that it uses now.

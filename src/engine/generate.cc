@@ -129,6 +129,7 @@ Result<GenerateStats> generate(Session& session, std::string_view prompt,
   const uint64_t before = session.num_tokens();
   Clock::time_point start = Clock::now();
   if (!ids.empty()) SKEIN_RETURN_IF_ERROR(session.prefill(ids, options.on_prefill));
+  SKEIN_RETURN_IF_ERROR(session.wait());
   stats.num_prompt_tokens = session.num_tokens() - before;
   stats.prefill_seconds = seconds_since(start);
   if (stats.num_prompt_tokens < ids.size()) {
@@ -141,7 +142,9 @@ Result<GenerateStats> generate(Session& session, std::string_view prompt,
   Sampler sampler(options.sampler, model->info().num_vocab);
   TextOut out(options, on_text);
   while (stats.num_tokens < options.max_tokens) {
-    const uint32_t id = sampler.sample(session.logits());
+    const std::span<const float> logits = session.logits();
+    if (logits.empty()) SKEIN_RETURN_IF_ERROR(session.wait());
+    const uint32_t id = sampler.sample(logits);
     if (id == kEndOfText) {
       stats.reason = StopReason::kEndOfText;
       break;

@@ -28,6 +28,13 @@ struct SessionImpl {
   std::vector<float> logits;  // [N], or empty
   // What reset() goes back to, in the backend's layout: a tuned state; empty: zeros.
   std::vector<float> initial;
+  // Where the logits of the last token lie on the device, until someone wants them.
+  struct LogitsPlace {
+    std::shared_ptr<Buffer> buffer;
+    uint64_t offset_elems = 0;
+  };
+  std::optional<LogitsPlace> logits_place;
+  Status device_status;  // the first thing that went wrong
   uint32_t chunk = 512;
 
   // Made when first needed: one for single tokens, so that decoding stays in the caches, one for
@@ -37,7 +44,9 @@ struct SessionImpl {
   const Rwkv7& rwkv7() const noexcept { return *model->impl().rwkv7; }
   // A workspace of at least that many tokens and logits.
   Result<const Workspace*> workspace(uint32_t num_tokens, uint32_t num_logits);
-  // Runs one chunk and leaves the logits of its last token in `logits`, or of all tokens in the
+  // Brings the logits from `logits_place`, if they are still there.
+  Status fetch_logits();
+  // Has one chunk run; the logits of its last token are at `logits_place`, of all tokens in the
   // workspace that it returns.
   Result<const Workspace*> run_chunk(std::span<const uint32_t> ids, bool all_logits);
 };

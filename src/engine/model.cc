@@ -154,6 +154,24 @@ Result<std::string> default_model_path() {
 }
 
 Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
+  if (options.backend != "auto" || !(has_gpu() || options.adapter)) return load_on_backend(options);
+  // A GPU first, the CPU where it cannot: no driver, too little memory, a model it has no room for.
+  LoadOptions one = options;
+  one.backend = "webgpu";
+  auto model = load_on_backend(one);
+  if (model) return model;
+  const std::string reason = model.error().message;
+  one.backend = "cpu";
+  model = load_on_backend(one);
+  if (model) {
+    (*model)->impl_->info.warnings.insert(
+        (*model)->impl_->info.warnings.begin(),
+        fmt::format("backend auto: the CPU, not a GPU: {}", reason));
+  }
+  return model;
+}
+
+Result<std::shared_ptr<Model>> Model::load_on_backend(const LoadOptions& options) {
   auto impl = std::make_unique<internal::ModelImpl>();
   std::string path = options.model_path;
   if (path.empty()) {

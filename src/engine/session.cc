@@ -40,20 +40,28 @@ Result<const Workspace*> SessionImpl::workspace(uint32_t tokens, uint32_t num_lo
 }
 
 Result<const Workspace*> SessionImpl::run_chunk(std::span<const uint32_t> ids, bool all_logits) {
+  SKEIN_RETURN_IF_ERROR(device_status);
   const auto count = static_cast<uint32_t>(ids.size());
   SKEIN_ASSIGN_OR_RETURN(const Workspace* work, workspace(count, all_logits ? count : 1));
   const Run run{0, 0, count};
   std::vector<uint32_t> wanted(all_logits ? count : 1, count - 1);
   if (all_logits) std::iota(wanted.begin(), wanted.end(), 0u);
-  SKEIN_RETURN_IF_ERROR(rwkv7().forward({ids, {&run, 1}, wanted}, state, *work));
+  SKEIN_RETURN_IF_ERROR(rwkv7().submit({ids, {&run, 1}, wanted}, state, *work));
   num_tokens += count;
-  logits.resize(rwkv7().dims().num_vocab);
   const uint64_t row = wanted.size() - 1;
-  const uint64_t offset_elems = work->logits.offset_elems + row * work->logits.stride_elems;
-  SKEIN_RETURN_IF_ERROR(rwkv7().backend().download(*work->logits.buffer,
-                                                   offset_elems * sizeof(float),
-                                                   std::as_writable_bytes(std::span(logits))));
+  logits_place = {work->logits.buffer, work->logits.offset_elems + row * work->logits.stride_elems};
   return work;
+}
+
+Status SessionImpl::fetch_logits() {
+  SKEIN_RETURN_IF_ERROR(device_status);
+  if (!logits_place) return {};
+  logits.resize(rwkv7().dims().num_vocab);
+  device_status =
+      rwkv7().backend().download(*logits_place->buffer, logits_place->offset_elems * sizeof(float),
+                                 std::as_writable_bytes(std::span(logits)));
+  logits_place.reset();
+  return device_status;
 }
 
 }  // namespace internal
@@ -106,7 +114,15 @@ Status Session::evaluate(
   return {};
 }
 
-std::span<const float> Session::logits() const noexcept { return impl_->logits; }
+Status Session::wait() const {
+  if (impl_->device_status) impl_->device_status = impl_->rwkv7().backend().finish();
+  return impl_->device_status;
+}
+
+std::span<const float> Session::logits() const noexcept {
+  if (!impl_->fetch_logits()) return {};
+  return impl_->logits;
+}
 uint64_t Session::num_tokens() const noexcept { return impl_->num_tokens; }
 const std::shared_ptr<Model>& Session::model() const noexcept { return impl_->model; }
 
@@ -124,10 +140,12 @@ Status Session::reset() {
   SKEIN_RETURN_IF_ERROR(impl_->rwkv7().backend().upload(*impl_->state.buffer, 0, bytes_of(values)));
   impl_->num_tokens = 0;
   impl_->logits.clear();
+  impl_->logits_place.reset();
   return {};
 }
 
 Result<Session> Session::clone() const {
+  SKEIN_RETURN_IF_ERROR(impl_->fetch_logits());
   SKEIN_ASSIGN_OR_RETURN(Session copy, create(impl_->model));
   std::vector<float> values(impl_->state.num_elems());
   Backend& backend = impl_->rwkv7().backend();
@@ -141,7 +159,10 @@ Result<Session> Session::clone() const {
   return copy;
 }
 
-Status Session::save(const std::string& path) const { return internal::save_state(*impl_, path); }
+Status Session::save(const std::string& path) const {
+  SKEIN_RETURN_IF_ERROR(impl_->fetch_logits());
+  return internal::save_state(*impl_, path);
+}
 Status Session::restore(const std::string& path) { return internal::restore_state(*impl_, path); }
 
 }  // namespace skein

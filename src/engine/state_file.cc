@@ -180,6 +180,7 @@ Status restore_state(SessionImpl& session, const std::string& path) {
       session.rwkv7().backend().upload(*state.buffer, 0, std::as_bytes(std::span(native))));
   session.num_tokens = num_tokens;
   session.logits = std::move(logits);
+  session.logits_place.reset();
   return {};
 }
 

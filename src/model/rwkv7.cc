@@ -123,6 +123,12 @@ Result<Workspace> Rwkv7::make_workspace(uint32_t max_tokens, uint32_t max_logits
 
 Status Rwkv7::forward(const Batch& batch, const State& state, const Workspace& work,
                       const std::function<void(uint32_t layer)>& after_layer) const {
+  SKEIN_RETURN_IF_ERROR(submit(batch, state, work, after_layer));
+  return backend_.finish();
+}
+
+Status Rwkv7::submit(const Batch& batch, const State& state, const Workspace& work,
+                     const std::function<void(uint32_t layer)>& after_layer) const {
   SKEIN_RETURN_IF_ERROR(check_batch(dims_, batch, state, work));
   backend_.embed(dims_, weights_, batch, work);
   for (uint32_t layer = 0; layer < dims_.num_layers; ++layer) {
@@ -138,7 +144,7 @@ Status Rwkv7::forward(const Batch& batch, const State& state, const Workspace& w
     if (after_layer) after_layer(layer);
   }
   if (!batch.logit_tokens.empty()) backend_.head(dims_, weights_, batch, work);
-  return backend_.finish();
+  return backend_.submit();
 }
 
 }  // namespace skein

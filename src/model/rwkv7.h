@@ -79,6 +79,10 @@ class Rwkv7 {
   // given to the backend: for measurements.
   Status forward(const Batch& batch, const State& state, const Workspace& work,
                  const std::function<void(uint32_t layer)>& after_layer = {}) const;
+  // The same without waiting for the device: backend().finish() does, and has its errors. What
+  // `work` holds may be downloaded, which waits too.
+  Status submit(const Batch& batch, const State& state, const Workspace& work,
+                const std::function<void(uint32_t layer)>& after_layer = {}) const;
 
  private:
   friend class WeightLoader;

@@ -1,8 +1,21 @@
 #include "backend/webgpu/commands.h"
 
+#include <algorithm>
+#include <span>
+#include <string>
+
 namespace skein::webgpu {
 
-Handle<WGPUCommandBuffer> Commands::encode(const List& list) const {
+namespace {
+
+// Submissions that the host may be ahead of the device.
+constexpr size_t kMaxInFlight = 4;
+// Timestamps of one query set; a longer list is timed as far as that.
+constexpr uint32_t kMaxTimes = 4096;
+
+}  // namespace
+
+Handle<WGPUCommandBuffer> Commands::encode(const List& list, WGPUQuerySet times) const {
   const WgpuApi& api = gpu_->api();
   const Handle<WGPUCommandEncoder> encoder(api.DeviceCreateCommandEncoder(gpu_->device(), nullptr),
                                            api.CommandEncoderRelease);
@@ -13,6 +26,12 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list) const {
         api.CommandEncoderBeginComputePass(encoder.get(), &descriptor),
         api.ComputePassEncoderRelease);
     WGPUComputePipeline current = nullptr;
+    uint32_t num_times = 0;
+    const auto write_time = [&] {
+      if (times == nullptr || num_times == kMaxTimes) return;
+      api.ComputePassEncoderWriteTimestamp(pass.get(), times, num_times++);
+    };
+    write_time();
     for (const Dispatch& dispatch : list.dispatches) {
       if (dispatch.pipeline != current) {
         api.ComputePassEncoderSetPipeline(pass.get(), dispatch.pipeline);
@@ -20,6 +39,7 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list) const {
       }
       api.ComputePassEncoderSetBindGroup(pass.get(), 0, dispatch.bindings, 0, nullptr);
       api.ComputePassEncoderDispatchWorkgroups(pass.get(), dispatch.x, dispatch.y, dispatch.z);
+      write_time();
     }
     api.ComputePassEncoderEnd(pass.get());
   }
@@ -30,14 +50,84 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list) const {
   return {api.CommandEncoderFinish(encoder.get(), nullptr), api.CommandBufferRelease};
 }
 
+bool Commands::time_ops(bool is_on) {
+  is_timed_ = is_on && gpu_->limits().has_timestamps;
+  return is_timed_;
+}
+
+void Commands::add_op_time(std::string_view op, double seconds) {
+  auto found = std::find_if(op_times_.begin(), op_times_.end(),
+                            [&](const OpTime& time) { return time.op == op; });
+  if (found == op_times_.end()) {
+    op_times_.push_back({std::string(op)});
+    found = op_times_.end() - 1;
+  }
+  ++found->count;
+  found->seconds += seconds;
+}
+
+// Runs the list with timestamps around each dispatch and waits for them.
+Status Commands::submit_timed() {
+  const WgpuApi& api = gpu_->api();
+  const uint32_t count = std::min(static_cast<uint32_t>(list_.dispatches.size()) + 1, kMaxTimes);
+  WGPUQuerySetDescriptor descriptor = {};
+  descriptor.type = WGPUQueryType_Timestamp;
+  descriptor.count = kMaxTimes;
+  const Handle<WGPUQuerySet> times(api.DeviceCreateQuerySet(gpu_->device(), &descriptor),
+                                   api.QuerySetRelease);
+  const uint64_t num_bytes = uint64_t{count} * sizeof(uint64_t);
+  SKEIN_ASSIGN_OR_RETURN(
+      const Handle<WGPUBuffer> resolved,
+      gpu_->create_buffer(num_bytes, WGPUBufferUsage_QueryResolve | WGPUBufferUsage_CopySrc,
+                          "skein times"));
+  SKEIN_ASSIGN_OR_RETURN(
+      const Handle<WGPUBuffer> staging,
+      gpu_->create_buffer(num_bytes, WGPUBufferUsage_MapRead | WGPUBufferUsage_CopyDst,
+                          "skein times"));
+  submit_one(encode(list_, times.get()).get());
+  {
+    const Handle<WGPUCommandEncoder> encoder(
+        api.DeviceCreateCommandEncoder(gpu_->device(), nullptr), api.CommandEncoderRelease);
+    api.CommandEncoderResolveQuerySet(encoder.get(), times.get(), 0, count, resolved.get(), 0);
+    api.CommandEncoderCopyBufferToBuffer(encoder.get(), resolved.get(), 0, staging.get(), 0,
+                                         num_bytes);
+    submit_one(Handle<WGPUCommandBuffer>(api.CommandEncoderFinish(encoder.get(), nullptr),
+                                         api.CommandBufferRelease)
+                   .get());
+  }
+  std::vector<uint64_t> ticks(count);
+  SKEIN_RETURN_IF_ERROR(gpu_->read_mapped(staging.get(), std::as_writable_bytes(std::span(ticks))));
+  const double period = static_cast<double>(api.QueueGetTimestampPeriod(gpu_->queue())) * 1e-9;
+  for (uint32_t i = 0; i + 1 < count; ++i) {
+    add_op_time(list_.dispatches[i].label, static_cast<double>(ticks[i + 1] - ticks[i]) * period);
+  }
+  return {};
+}
+
+void Commands::submit_one(WGPUCommandBuffer commands) {
+  while (in_flight_.size() >= kMaxInFlight) {
+    gpu_->api().DevicePoll(gpu_->device(), 1, &in_flight_.front());
+    in_flight_.pop_front();
+  }
+  in_flight_.push_back(gpu_->api().QueueSubmitForIndex(gpu_->queue(), 1, &commands));
+}
+
 void Commands::submit() {
   if (empty()) return;
+  if (is_timed_) {
+    ahead_ = {};
+    if (const Status timed = submit_timed(); !timed) gpu_->record_error(timed.error().message);
+    num_dispatches_ += list_.dispatches.size();
+    list_.dispatches.clear();
+    list_.copies.clear();
+    forget();
+    return;
+  }
   is_repeated_ = list_ == last_;
   const Handle<WGPUCommandBuffer> commands =
       is_repeated_ && ahead_ ? std::move(ahead_) : encode(list_);
   ahead_ = {};
-  const WGPUCommandBuffer raw = commands.get();
-  gpu_->api().QueueSubmit(gpu_->queue(), 1, &raw);
+  submit_one(commands.get());
   num_dispatches_ += list_.dispatches.size();
   std::swap(list_, last_);
   list_.dispatches.clear();

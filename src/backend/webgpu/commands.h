@@ -8,9 +8,13 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "backend/backend.h"
 #include "backend/webgpu/gpu.h"
 
 namespace skein::webgpu {
@@ -20,6 +24,7 @@ struct Dispatch {
   WGPUComputePipeline pipeline = nullptr;
   WGPUBindGroup bindings = nullptr;
   uint32_t x = 1, y = 1, z = 1;
+  std::string_view label = {};  // lives as long as the kernels do
   friend bool operator==(const Dispatch&, const Dispatch&) = default;
 };
 
@@ -50,19 +55,29 @@ class Commands {
 
   uint64_t num_dispatches() const noexcept { return num_dispatches_; }  // submitted so far
 
+  // Has every dispatch timed from now on, one after the other. False: the device has no clocks.
+  bool time_ops(bool is_on);
+  std::vector<OpTime> take_op_times() { return std::exchange(op_times_, {}); }
+
  private:
   struct List {
     std::vector<Dispatch> dispatches;
     std::vector<Copy> copies;
     friend bool operator==(const List&, const List&) = default;
   };
-  Handle<WGPUCommandBuffer> encode(const List& list) const;
+  Handle<WGPUCommandBuffer> encode(const List& list, WGPUQuerySet times = nullptr) const;
+  void submit_one(WGPUCommandBuffer commands);
+  Status submit_timed();
+  void add_op_time(std::string_view op, double seconds);
 
   std::shared_ptr<Gpu> gpu_;
   List list_, last_;
   bool is_repeated_ = false;         // last_ was the same as the list before it
   Handle<WGPUCommandBuffer> ahead_;  // of last_
   uint64_t num_dispatches_ = 0;
+  std::deque<WGPUSubmissionIndex> in_flight_;
+  bool is_timed_ = false;
+  std::vector<OpTime> op_times_;
 };
 
 }  // namespace skein::webgpu

@@ -4,6 +4,7 @@
 #include <bit>
 #include <optional>
 
+#include "backend/webgpu/halves.h"
 #include "backend/webgpu/vector_axis.h"
 #include "base/bits.h"
 #include "layout/wgsl.h"
@@ -20,6 +21,10 @@ constexpr uint32_t kMaxChunks = 16;
 // chain of dependent dispatches few rows a group win, since the last group is done sooner.
 constexpr uint32_t kMaxRowLanes = 128;
 constexpr uint32_t kMinGroupThreads = 64;
+// Without a barrier of several subgroups a short row takes less time (H200: 768 cols of f16).
+constexpr uint32_t kMinSubgroupThreads = 32;
+// Sums that meet in one barrier, and the smallest subgroup that their places are made for.
+constexpr uint32_t kMaxRunSums = 8, kMinSubgroup = 4;
 constexpr uint32_t kColsGroupThreads = 128;
 // The tile of many tokens: 256 threads, each 4 rows by 4 tokens (or 1 of few tokens).
 constexpr uint32_t kTileRows = 64, kTileCols = 32, kTileThreads = 256;
@@ -27,7 +32,22 @@ constexpr uint32_t kFewTokens = 16;
 
 uint32_t vector_elems(DType dtype) { return 128 / element_bits(dtype); }
 
-enum class Form : uint8_t { kCopy, kRows, kCols, kAny, kMatmul };
+// The tiles of tensor.wgsl, 256 threads: few tokens share the cols between subgroups, so that many
+// loads of weights are in flight; many tokens share what is loaded.
+struct TensorTile {
+  uint32_t token_tiles, row_tiles;             // of a subgroup, 16 x 16 each
+  uint32_t token_warps, row_warps, col_warps;  // 8 in all
+  uint32_t unroll;
+  uint32_t tokens() const { return 16 * token_tiles * token_warps; }
+  uint32_t rows() const { return 16 * row_tiles * row_warps; }
+};
+constexpr TensorTile kFewTokensTile = {1, 2, 1, 1, 8, 2};
+constexpr TensorTile kManyTokensTile = {2, 2, 2, 4, 1, 2};
+constexpr const TensorTile& tensor_tile(uint32_t num_tokens) {
+  return num_tokens <= kFewTokens ? kFewTokensTile : kManyTokensTile;
+}
+
+enum class Form : uint8_t { kCopy, kRows, kCols, kAny, kMatmul, kTensor };
 
 // A job, or the rows of it that one binding can hold.
 struct Part {
@@ -36,7 +56,8 @@ struct Part {
   ByteRange codes;
   uint64_t row_begin = 0, row_end = 0;
   uint64_t delta_elems = 0;
-  uint32_t lanes = 1;  // kRows, kAny: threads a row; kCols: threads that read rows of one col
+  uint32_t lanes = 1;     // kRows, kAny: threads a row; kCols: threads that read rows of one col
+  uint32_t run_rows = 1;  // kRows: rows that share what is loaded of x
 };
 
 bool in_quads(const Activation& x, uint32_t num_tokens) {
@@ -54,7 +75,7 @@ Form form_of(const DenseJob& job, uint32_t num_tokens) {
 }
 
 uint32_t lanes_of(const DenseJob& job, Form form) {
-  if (form == Form::kCopy || form == Form::kMatmul) return 1;
+  if (form == Form::kCopy || form == Form::kMatmul || form == Form::kTensor) return 1;
   const uint32_t vec = vector_elems(job.weights->dtype());
   if (form == Form::kCols) {
     // 64 B of a col, or all of an interleaved block: then other threads take other cols.
@@ -67,8 +88,21 @@ uint32_t lanes_of(const DenseJob& job, Form form) {
   }
   const uint64_t loads = job.weights->cols() / (form == Form::kRows ? vec : 1);
   const uint64_t max_lanes = loads >= 2048 ? 2 * kMaxRowLanes : kMaxRowLanes;
+  // Threads with several rows have loads enough.
+  if (is_quantized(job.weights->dtype())) {
+    return static_cast<uint32_t>(std::clamp<uint64_t>(std::bit_floor(loads), 1, max_lanes));
+  }
   return static_cast<uint32_t>(
       std::clamp<uint64_t>(std::bit_floor(std::max<uint64_t>(loads / 2, 1)), 1, max_lanes));
+}
+
+// Codes of four bits cost more than their bytes: several rows share the loads of x.
+uint32_t run_rows_of(const DenseJob& job, Form form, uint32_t num_tokens, const GpuLimits& limits) {
+  if (form != Form::kRows) return 1;
+  const uint32_t bits = element_bits(job.weights->dtype());
+  if (bits == 4 && limits.is_software) return 1;
+  const uint32_t wanted = bits == 4 ? 4 : bits == 8 ? 2 : 1;
+  return std::max(1u, std::min(wanted, std::bit_floor(kMaxRunSums / num_tokens)));
 }
 
 // Rows that can be cut off: where row r begins, everything before it lies before. 0: none.
@@ -85,8 +119,10 @@ uint64_t rows_of_cut(const AnyMapping& mapping) {
 }
 
 // The job in parts that fit into bindings.
-Status add_parts(const DenseJob& job, Form form, const GpuLimits& limits, std::vector<Part>& out) {
-  Part part{&job, form, {}, 0, 0, 0, lanes_of(job, form)};
+Status add_parts(const DenseJob& job, Form form, uint32_t num_tokens, const GpuLimits& limits,
+                 std::vector<Part>& out) {
+  Part part{
+      &job, form, {}, 0, 0, 0, lanes_of(job, form), run_rows_of(job, form, num_tokens, limits)};
   if (form == Form::kCopy) {
     out.push_back(part);
     return {};
@@ -129,7 +165,10 @@ std::string number(float value) { return fmt::format("{:.9e}", value); }
 class DenseShader {
  public:
   DenseShader(std::string_view label, const DenseBatch& batch, const GpuLimits& limits)
-      : batch_(batch), limits_(limits), kernel_{std::string(label), {}, Bindings(limits), 1, 1} {}
+      : batch_(batch),
+        limits_(limits),
+        kernel_{std::string(label), {}, Bindings(limits), 1, 1},
+        group_threads_(limits.has_subgroups ? kMinSubgroupThreads : kMinGroupThreads) {}
 
   Result<Kernel> make(std::span<const Part> parts);
 
@@ -144,12 +183,14 @@ class DenseShader {
   uint64_t group_rows(const Part& part) const;
 
   bool is_matmul() const { return has_tiles_; }
+  uint32_t tile_tokens() const;
+  Status bind_tensor(const Part& part, uint32_t index, ShaderValues& values);
 
   const DenseBatch& batch_;
   const GpuLimits& limits_;
   Kernel kernel_;
-  uint32_t group_threads_ = kMinGroupThreads;
-  bool has_tiles_ = false;
+  uint32_t group_threads_;
+  bool has_tiles_ = false, is_tensor_ = false;
   uint64_t col_sum_quads_ = 0;
   std::string num_tokens_ = "1u";
   std::vector<DType> dtypes_;
@@ -157,14 +198,21 @@ class DenseShader {
   uint64_t num_groups_ = 0;
 };
 
+uint32_t DenseShader::tile_tokens() const {
+  if (is_tensor_) return tensor_tile(batch_.num_tokens).tokens();
+  return batch_.num_tokens <= kFewTokens ? 16 : 64;
+}
+
 uint64_t DenseShader::group_rows(const Part& part) const {
   switch (part.form) {
     case Form::kMatmul:
       return kTileRows;
+    case Form::kTensor:
+      return tensor_tile(batch_.num_tokens).rows();
     case Form::kCols:
       return uint64_t{part.lanes} * vector_elems(part.job->weights->dtype());
     default:
-      return group_threads_ / part.lanes;
+      return uint64_t{group_threads_} / part.lanes * part.run_rows;
   }
 }
 
@@ -182,8 +230,9 @@ Status DenseShader::bind_weights(std::span<const Part> parts) {
 
 Status DenseShader::add_shared_text(std::span<const Part> parts) {
   for (const Part& part : parts) {
-    if (part.form == Form::kMatmul) {
+    if (part.form == Form::kMatmul || part.form == Form::kTensor) {
       has_tiles_ = true;
+      is_tensor_ = is_tensor_ || part.form == Form::kTensor;
       group_threads_ = kTileThreads;
     } else if (part.form == Form::kCols) {
       group_threads_ = std::max(group_threads_, kColsGroupThreads);
@@ -195,9 +244,17 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
   }
   ShaderValues values;
   values.set("GROUP_THREADS", group_threads_);
+  values.set("PARTIALS", std::max(group_threads_, kMaxRunSums * group_threads_ / kMinSubgroup));
+  values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
+  if (is_tensor_) kernel_.enables = {"f16", "wgpu_cooperative_matrix"};
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/math.wgsl", values));
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
-  if (has_tiles_) {
+  if (is_tensor_) {
+    const TensorTile& tile = tensor_tile(batch_.num_tokens);
+    kernel_.shader.add_text(fmt::format("var<workgroup> sum_tile: array<f32, {}>;\n",
+                                        tile.tokens() * tile.rows() * tile.col_warps),
+                            "dense.cc");
+  } else if (has_tiles_) {
     kernel_.shader.add_text(
         fmt::format("var<workgroup> weight_tile: array<f32, {}>;\n"
                     "var<workgroup> x_tile: array<f32, {}>;\n",
@@ -222,16 +279,19 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
 Status DenseShader::bind_activations(const Part& part, ShaderValues& values) {
   const DenseJob& job = *part.job;
   const bool quads = part.form == Form::kRows;
+  const bool has_halves = part.form == Form::kTensor;
   const auto set = [&](std::string_view name, const Activation& activation,
                        const Bindings::Place& place, uint64_t unit) {
     values.set(name, place.name);
     values.set(fmt::format("{}_OFFSET", name), place.offset_bytes / sizeof(float) / unit);
     values.set(fmt::format("{}_STRIDE", name), activation.stride_elems);
   };
-  SKEIN_ASSIGN_OR_RETURN(
-      const Bindings::Place x,
-      kernel_.bindings.activation(*job.x, batch_.num_tokens, Access::kRead, quads));
-  set("X", *job.x, x, quads ? 4 : 1);
+  if (!has_halves) {
+    SKEIN_ASSIGN_OR_RETURN(
+        const Bindings::Place x,
+        kernel_.bindings.activation(*job.x, batch_.num_tokens, Access::kRead, quads));
+    set("X", *job.x, x, quads ? 4 : 1);
+  }
   SKEIN_ASSIGN_OR_RETURN(const Bindings::Place y,
                          kernel_.bindings.activation(*job.y, batch_.num_tokens, Access::kWrite));
   set("OUT", *job.y, y, 1);
@@ -273,13 +333,17 @@ void DenseShader::set_form(const Part& part, ShaderValues& values) const {
   values.set("ROWS", part.row_end);
   values.set("GROUP_ROWS", group_rows(part));
   values.set("TOKENS", part.form == Form::kRows ? batch_.num_tokens : 1);
+  values.set("RUN_ROWS", part.run_rows);
+  values.set("BY_SUBGROUPS", limits_.has_subgroups && part.lanes == group_threads_ ? 1 : 0);
+  values.set("MAX_SUBGROUPS", std::max(group_threads_ / kMinSubgroup, 1u));
+  values.set("HAS_LOW", job.weights->dtype() == DType::kInt8 ? 1 : 0);
   values.set("SPARSE", job.is_sparse ? 1 : 0);
   const uint64_t vec = vector_elems(job.weights->dtype()), cols = job.weights->cols();
   values.set("LANES", part.lanes);
   values.set("ROW_LANES", part.lanes);
   values.set("COL_LANES", group_threads_ / part.lanes);
   const uint64_t pass = part.lanes * vec;  // cols that the threads of a row read at once
-  const uint64_t chunks = std::min<uint64_t>(cols / pass, kMaxChunks);
+  const uint64_t chunks = std::min<uint64_t>(cols / pass, kMaxChunks / part.run_rows);
   const uint64_t full_cols = chunks == 0 ? 0 : cols / (pass * chunks) * (pass * chunks);
   values.set("CHUNKS", chunks);
   values.set("LOOPS", chunks == 0 ? 0 : 1);
@@ -322,18 +386,56 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
     set_epilogue(part, values);
     SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/store.wgsl", values));
     set_form(part, values);
-    const char* file = part.form == Form::kRows   ? "dense_rows.wgsl"
-                       : part.form == Form::kCols ? "dense_cols.wgsl"
-                       : part.form == Form::kAny  ? "dense_any.wgsl"
-                                                  : "matmul.wgsl";
+    if (part.form == Form::kTensor) SKEIN_RETURN_IF_ERROR(bind_tensor(part, index, values));
+    const char* file = part.form == Form::kRows     ? "dense_rows.wgsl"
+                       : part.form == Form::kCols   ? "dense_cols.wgsl"
+                       : part.form == Form::kAny    ? "dense_any.wgsl"
+                       : part.form == Form::kTensor ? "tensor.wgsl"
+                                                    : "matmul.wgsl";
     SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(file, values));
     groups = ceil_div<uint64_t>(part.row_end - part.row_begin, group_rows(part));
-    call = fmt::format("run_{}(group - {}u, {}lane)", index, num_groups_,
-                       part.form == Form::kMatmul ? "wg.y, " : "");
+    call =
+        fmt::format("run_{}(group - {}u, {}lane)", index, num_groups_, is_matmul() ? "wg.y, " : "");
   }
   num_groups_ += groups;
   branches_ += fmt::format("{}if (group < {}u) {{\n    {};\n  }}", index == 0 ? "  " : " else ",
                            num_groups_, call);
+  return {};
+}
+
+// What tensor.wgsl needs beyond the other forms.
+Status DenseShader::bind_tensor(const Part& part, uint32_t index, ShaderValues& values) {
+  const Tensor& weights = *part.job->weights;
+  const TensorTile& tile = tensor_tile(batch_.num_tokens);
+  SKEIN_ASSIGN_OR_RETURN(const Bindings::Place codes,
+                         kernel_.bindings.range(*part.codes.buffer, part.codes.begin,
+                                                part.codes.end, Access::kRead, "array<f16>"));
+  values.set("W16", codes.name);
+  values.set("W16_BASE", codes.offset_bytes / 2);
+  const ByteRange halves = batch_.halves->range_of(*part.job->x);
+  SKEIN_ASSIGN_OR_RETURN(const Bindings::Place x,
+                         kernel_.bindings.range(*halves.buffer, halves.begin, halves.end,
+                                                Access::kRead, "array<f16>"));
+  CHECK(x.offset_bytes == 0);
+  values.set("X16", x.name);
+  const bool is_by_rows = weights.layout().kind == LayoutKind::kRowMajor;
+  values.set("WEIGHT_LOAD", is_by_rows ? "coopLoad" : "coopLoadT");
+  values.set("WEIGHT_STRIDE", is_by_rows ? weights.mapping()(1, 0) : weights.mapping()(0, 1));
+  const uint64_t steps = weights.cols() / 16;
+  const uint64_t steps_each = uint64_t{tile.unroll} * tile.col_warps;
+  values.set("STEPS", steps);
+  values.set("FULL_STEPS", steps / steps_each * steps_each);
+  values.set("TAIL", steps % steps_each != 0 ? 1 : 0);
+  values.set("UNROLL", tile.unroll);
+  values.set("TOKEN_TILES", tile.token_tiles);
+  values.set("ROW_TILES", tile.row_tiles);
+  values.set("TOKEN_WARPS", tile.token_warps);
+  values.set("ROW_WARPS", tile.row_warps);
+  values.set("COL_WARPS", tile.col_warps);
+  values.set("MORE_COL_WARPS", tile.col_warps - 1);
+  values.set("TILE_TOKENS", tile.tokens());
+  values.set("TILE_ROWS", tile.rows());
+  values.set("J", index);
   return {};
 }
 
@@ -342,14 +444,9 @@ void DenseShader::add_main() {
   const uint64_t width =
       is_matmul() ? num_groups_ : std::min<uint64_t>(num_groups_, limits_.max_groups);
   kernel_.x = static_cast<uint32_t>(width);
-  kernel_.y = static_cast<uint32_t>(
-      is_matmul() ? ceil_div<uint32_t>(batch_.num_tokens, batch_.num_tokens <= kFewTokens ? 16 : 64)
-                  : ceil_div<uint64_t>(num_groups_, width));
-  std::string text = fmt::format(
-      "@compute @workgroup_size({})\n"
-      "fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) "
-      "{{\n",
-      group_threads_);
+  kernel_.y = static_cast<uint32_t>(is_matmul() ? ceil_div(batch_.num_tokens, tile_tokens())
+                                                : ceil_div<uint64_t>(num_groups_, width));
+  std::string text = "fn run(wg: vec3<u32>, lane: u32) {\n";
   for (const DType dtype : dtypes_) {
     if (element_bits(dtype) == 4) text += fmt::format("  {}_start(lane);\n", to_string(dtype));
   }
@@ -370,6 +467,10 @@ Result<Kernel> DenseShader::make(std::span<const Part> parts) {
   }
   for (uint32_t i = 0; i < parts.size(); ++i) SKEIN_RETURN_IF_ERROR(add_part(parts[i], i));
   add_main();
+  ShaderValues values;
+  values.set("GROUP_THREADS", group_threads_);
+  values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
+  SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/main.wgsl", values));
   if (kernel_.bindings.size() > limits_.max_storage_buffers) {
     return error("expected at most {} storage buffers in a shader of this device, found {}",
                  limits_.max_storage_buffers, kernel_.bindings.size());
@@ -444,19 +545,39 @@ Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bind
   return shader.add_file("lib/weights.wgsl", values);
 }
 
+bool takes_tensor_cores(const DenseJob& job) {
+  if (job.weights == nullptr) return true;
+  const Tensor& weights = *job.weights;
+  const LayoutKind kind = weights.layout().kind;
+  return weights.dtype() == DType::kF16 && weights.rows() % 16 == 0 && weights.cols() % 16 == 0 &&
+         (kind == LayoutKind::kRowMajor || kind == LayoutKind::kColMajor);
+}
+
+bool wants_tensor_cores(std::span<const DenseJob> jobs, uint32_t num_tokens,
+                        const GpuLimits& limits) {
+  return limits.has_tensor_cores && num_tokens > kMaxVectorTokens &&
+         std::all_of(jobs.begin(), jobs.end(), takes_tensor_cores);
+}
+
 Result<std::vector<Kernel>> dense_kernels(std::string_view label, std::span<const DenseJob> jobs,
                                           const DenseBatch& batch, const GpuLimits& limits) {
   // One form of grid for all: if one job needs tiles, all have them.
+  const bool tensor = wants_tensor_cores(jobs, batch.num_tokens, limits);
   const bool tiles = std::any_of(jobs.begin(), jobs.end(), [&](const DenseJob& job) {
     return form_of(job, batch.num_tokens) == Form::kMatmul;
   });
+  std::vector<Kernel> kernels;
+  if (tensor) {
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, halves_kernel(*batch.halves, batch.num_tokens, limits));
+    kernels.push_back(std::move(kernel));
+  }
   std::vector<Part> parts;
   for (const DenseJob& job : jobs) {
     Form form = form_of(job, batch.num_tokens);
-    if (tiles && form != Form::kCopy) form = Form::kMatmul;
-    SKEIN_RETURN_IF_ERROR(add_parts(job, form, limits, parts));
+    if (form != Form::kCopy && tensor) form = Form::kTensor;
+    if (form != Form::kCopy && tiles && !tensor) form = Form::kMatmul;
+    SKEIN_RETURN_IF_ERROR(add_parts(job, form, batch.num_tokens, limits, parts));
   }
-  std::vector<Kernel> kernels;
   for (std::span<const Part> rest = parts; !rest.empty();) {
     // Parts of one matrix that is too large for a binding are two bindings of its buffer.
     const size_t count = parts_of_dispatch(rest, limits, label, batch);

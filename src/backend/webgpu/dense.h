@@ -27,6 +27,8 @@ enum class Epilogue : uint8_t {
   kSquaredRelu,    // y = max(s, 0)^2
 };
 
+class Halves;
+
 struct DenseJob {
   const Tensor* weights = nullptr;  // none: y = x, a copy
   const Activation* x = nullptr;
@@ -42,7 +44,12 @@ struct DenseBatch {
   // For many tokens: the buffer that says how many there are, and where in it: "[0].x".
   const GpuBuffer* batch = nullptr;
   std::string_view count_field = "[0].x";
+  const Halves* halves = nullptr;  // of every x, where wants_tensor_cores()
 };
+
+// Whether the jobs run on tensor cores, by way of halves of their inputs.
+bool wants_tensor_cores(std::span<const DenseJob> jobs, uint32_t num_tokens,
+                        const GpuLimits& limits);
 
 // The dispatches of the jobs: one, unless they need more bindings than the device has or a matrix
 // is larger than one binding may be. Errors: a matrix that is too large and cannot be split by

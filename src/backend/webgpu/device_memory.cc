@@ -77,47 +77,25 @@ Status DeviceMemory::reserve(Handle<WGPUBuffer>& buffer, uint64_t& capacity, uin
   return {};
 }
 
-Status DeviceMemory::map_and_read(WGPUBuffer buffer, std::span<std::byte> bytes,
-                                  bool encodes_ahead) {
-  struct Answer {
-    bool is_mapped = false;
-    std::string message;
-  } answer;
-  WGPUBufferMapCallbackInfo callback = {};
-  callback.mode = WGPUCallbackMode_AllowSpontaneous;
-  callback.userdata1 = &answer;
-  callback.callback = [](WGPUMapAsyncStatus status, WGPUStringView message, void* out, void*) {
-    auto& result = *static_cast<Answer*>(out);
-    result.is_mapped = status == WGPUMapAsyncStatus_Success;
-    result.message = text_of(message);
-  };
-  const WgpuApi& api = gpu_->api();
-  api.BufferMapAsync(buffer, WGPUMapMode_Read, 0, bytes.size(), callback);
-  if (encodes_ahead) commands_.encode_ahead();
-  gpu_->wait();
-  staged_bytes_ = 0;
-  SKEIN_RETURN_IF_ERROR(gpu_->take_error());
-  if (!answer.is_mapped) {
-    return error("webgpu: {}: could not read from the device: {}", gpu_->info().name,
-                 first_line(answer.message));
-  }
-  const void* data = api.BufferGetConstMappedRange(buffer, 0, bytes.size());
-  if (data != nullptr) std::memcpy(bytes.data(), data, bytes.size());
-  api.BufferUnmap(buffer);
-  if (data == nullptr) return error("webgpu: {}: no mapped range", gpu_->info().name);
-  return gpu_->take_error();
-}
-
 Status DeviceMemory::download(const GpuBuffer& buffer, uint64_t offset_bytes,
                               std::span<std::byte> bytes) {
   CHECK(offset_bytes <= buffer.device_bytes() &&
         bytes.size() <= buffer.device_bytes() - offset_bytes);
   if (bytes.empty()) return {};
-  const bool is_at_hand = has_copy_ && buffer.id() == copy_id_ && offset_bytes >= copy_begin_ &&
+  const bool is_of_copy = buffer.id() == copy_id_ && offset_bytes >= copy_begin_ &&
                           offset_bytes + bytes.size() <= copy_begin_ + copy_.size();
-  if (is_at_hand) {
+  if (has_copy_ && is_of_copy) {
     std::memcpy(bytes.data(), copy_.data() + (offset_bytes - copy_begin_), bytes.size());
     return {};
+  }
+  if (buffer.id() == copy_id_ && offset_bytes == copy_begin_) wants_copies_ = true;
+  if (is_copy_pending_ && is_of_copy) {
+    // The copy came with the last submission.
+    SKEIN_RETURN_IF_ERROR(submit());
+    is_copy_pending_ = false;
+    SKEIN_RETURN_IF_ERROR(gpu_->read_mapped(copy_staging_.get(), copy_));
+    has_copy_ = true;
+    return download(buffer, offset_bytes, bytes);
   }
   SKEIN_RETURN_IF_ERROR(finish());
   const uint64_t begin = offset_bytes / kWordBytes * kWordBytes;
@@ -129,7 +107,7 @@ Status DeviceMemory::download(const GpuBuffer& buffer, uint64_t offset_bytes,
     commands_.add(Copy{buffer.handle(), at, staging_.get(), count});
     commands_.submit();
     words.resize(count);
-    SKEIN_RETURN_IF_ERROR(map_and_read(staging_.get(), words, false));
+    SKEIN_RETURN_IF_ERROR(gpu_->read_mapped(staging_.get(), words));
     const uint64_t from = std::max(at, offset_bytes);
     const uint64_t to = std::min(at + count, offset_bytes + bytes.size());
     std::memcpy(bytes.data() + (from - offset_bytes), words.data() + (from - at), to - from);
@@ -140,25 +118,26 @@ Status DeviceMemory::download(const GpuBuffer& buffer, uint64_t offset_bytes,
 void DeviceMemory::copy_with_next(const GpuBuffer& buffer, uint64_t offset_bytes,
                                   uint64_t num_bytes) {
   CHECK(offset_bytes % kWordBytes == 0 && num_bytes % kWordBytes == 0);
+  // Nobody wanted the last one: the next who wants one makes a round trip of its own, once.
+  if (is_copy_pending_) wants_copies_ = false;
   has_copy_ = is_copy_pending_ = false;
-  // Without the memory the download makes its own round trip.
-  if (!reserve(copy_staging_, copy_staging_bytes_, num_bytes)) return;
-  commands_.add(Copy{buffer.handle(), offset_bytes, copy_staging_.get(), num_bytes});
-  is_copy_pending_ = true;
   copy_id_ = buffer.id();
   copy_begin_ = offset_bytes;
   copy_.resize(num_bytes);
+  // Without the memory the download makes its own round trip.
+  if (!wants_copies_ || !reserve(copy_staging_, copy_staging_bytes_, num_bytes)) return;
+  commands_.add(Copy{buffer.handle(), offset_bytes, copy_staging_.get(), num_bytes});
+  is_copy_pending_ = true;
+}
+
+Status DeviceMemory::submit() {
+  commands_.submit();
+  commands_.encode_ahead();
+  return {};
 }
 
 Status DeviceMemory::finish() {
-  commands_.submit();
-  if (is_copy_pending_) {
-    is_copy_pending_ = false;
-    SKEIN_RETURN_IF_ERROR(map_and_read(copy_staging_.get(), copy_, true));
-    has_copy_ = true;
-    return {};
-  }
-  commands_.encode_ahead();
+  SKEIN_RETURN_IF_ERROR(submit());
   gpu_->wait();
   staged_bytes_ = 0;
   return gpu_->take_error();

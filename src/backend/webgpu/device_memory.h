@@ -27,18 +27,23 @@ class DeviceMemory {
   Status upload(const GpuBuffer& buffer, uint64_t offset_bytes, std::span<const std::byte> bytes);
   Status download(const GpuBuffer& buffer, uint64_t offset_bytes, std::span<std::byte> bytes);
 
-  // Has the range, whole words, copied to the host with the next submission; after finish() a
-  // download() from inside it costs no round trip, until forget_copy().
+  // Has the range, whole words, copied to the host with the next submission, so that a download()
+  // from inside it costs no second round trip, until forget_copy(). While nobody downloads them,
+  // nothing is copied.
   void copy_with_next(const GpuBuffer& buffer, uint64_t offset_bytes, uint64_t num_bytes);
   // To be called before anything else is written on the device.
-  void forget_copy() noexcept { has_copy_ = false; }
+  void forget_copy() noexcept {
+    has_copy_ = false;
+    if (std::exchange(is_copy_pending_, false)) wants_copies_ = false;
+  }
 
-  // Submits what waits and waits for all of it.
+  // Gives what waits to the device, and encodes the same once more while it works.
+  Status submit();
+  // Submits and waits for all of it.
   Status finish();
 
  private:
   Status reserve(Handle<WGPUBuffer>& buffer, uint64_t& capacity, uint64_t num_bytes);
-  Status map_and_read(WGPUBuffer buffer, std::span<std::byte> bytes, bool encodes_ahead);
   void write(const GpuBuffer& buffer, uint64_t offset_bytes, std::span<const std::byte> bytes);
 
   std::shared_ptr<Gpu> gpu_;
@@ -52,7 +57,9 @@ class DeviceMemory {
 
   Handle<WGPUBuffer> copy_staging_;
   uint64_t copy_staging_bytes_ = 0;
-  bool is_copy_pending_ = false, has_copy_ = false;
+  bool is_copy_pending_ = false;  // submitted or about to be, not yet read
+  bool has_copy_ = false;
+  bool wants_copies_ = true;  // the last one was wanted
   uint64_t copy_id_ = 0, copy_begin_ = 0;
   std::vector<std::byte> copy_;
 };

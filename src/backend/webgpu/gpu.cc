@@ -1,8 +1,11 @@
 #include "backend/webgpu/gpu.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <chrono>
 #include <cstdlib>
+#include <cstring>
 
 namespace skein::webgpu {
 namespace {
@@ -10,6 +13,19 @@ namespace {
 // What the kernels of this backend need: weights, seven inputs, seven outputs and the batch in one
 // dispatch would be 16; jobs are spread over more dispatches where there are fewer.
 constexpr uint32_t kMinStorageBuffers = 12;
+
+// The library's own numbers for what the standard does not name, or names and does not offer.
+constexpr auto kSubgroups = static_cast<WGPUFeatureName>(WGPUNativeFeature_Subgroup);
+constexpr auto kTimestampsInPasses =
+    static_cast<WGPUFeatureName>(WGPUNativeFeature_TimestampQueryInsidePasses);
+constexpr auto kCooperativeMatrix =
+    static_cast<WGPUFeatureName>(WGPUNativeFeature_CooperativeMatrix);
+constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, WGPUFeatureName_ShaderF16,
+                                  kSubgroups, kTimestampsInPasses, kCooperativeMatrix};
+// Longer than a token of a large model, shorter than what a user would call busy.
+constexpr std::chrono::milliseconds kMaxSpin(10);
+// Workgroup memory of the largest tile of tensor.wgsl.
+constexpr uint32_t kTensorGroupBytes = 32768;
 
 Result<WGPUInstanceBackend> wanted_backends() {
   const char* value = std::getenv("WGPU_BACKEND");
@@ -142,7 +158,7 @@ Result<std::vector<AdapterInfo>> list_adapters() {
   return infos;
 }
 
-Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter) {
+Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter, bool is_plain) {
   SKEIN_ASSIGN_OR_RETURN(const WgpuApi* api, load_wgpu());
   std::shared_ptr<Gpu> gpu(new Gpu(*api));
   SKEIN_ASSIGN_OR_RETURN(gpu->instance_, make_instance(*api));
@@ -152,7 +168,7 @@ Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter) {
   SKEIN_ASSIGN_OR_RETURN(const uint32_t index, choose(infos, adapter));
   gpu->adapter_ = std::move(adapters[index]);
   gpu->info_ = infos[index];
-  SKEIN_RETURN_IF_ERROR(gpu->open_device());
+  SKEIN_RETURN_IF_ERROR(gpu->open_device(is_plain));
   return gpu;
 }
 
@@ -161,7 +177,7 @@ Gpu::~Gpu() {
   if (device_) wait();
 }
 
-Status Gpu::open_device() {
+Status Gpu::open_device(bool is_plain) {
   WGPULimits limits = {};
   if (api_.AdapterGetLimits(adapter_.get(), &limits) != WGPUStatus_Success) {
     return error("webgpu: {}: the adapter does not tell its limits", info_.text());
@@ -177,10 +193,37 @@ Status Gpu::open_device() {
     return error("webgpu: {}: expected at least {} storage buffers a shader, found {}",
                  info_.text(), kMinStorageBuffers, limits_.max_storage_buffers);
   }
+  std::vector<WGPUFeatureName> features;
+  if (!is_plain) features.assign(kFeatures.begin(), kFeatures.end());
+  std::erase_if(features, [&](WGPUFeatureName feature) {
+    return api_.AdapterHasFeature(adapter_.get(), feature) == 0;
+  });
+  Status opened = request_device(limits, features);
+  // Experimental features may be listed and still not be had.
+  if (!opened && !features.empty()) {
+    features.clear();
+    opened = request_device(limits, features);
+  }
+  SKEIN_RETURN_IF_ERROR(opened);
+  const auto has = [&](WGPUFeatureName feature) {
+    return std::find(features.begin(), features.end(), feature) != features.end();
+  };
+  limits_.is_software = is_cpu();
+  limits_.has_subgroups = has(kSubgroups);
+  limits_.has_timestamps = has(kTimestampsInPasses);
+  limits_.has_tensor_cores = limits_.has_subgroups && has(WGPUFeatureName_ShaderF16) &&
+                             has(kCooperativeMatrix) &&
+                             limits_.max_group_bytes >= kTensorGroupBytes;
+  return {};
+}
+
+Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatureName>& features) {
   // The adapter's own limits: without them the defaults hold, 128 MiB a binding.
   WGPUDeviceDescriptor descriptor = {};
   descriptor.label = view_of("skein");
   descriptor.requiredLimits = &limits;
+  descriptor.requiredFeatures = features.data();
+  descriptor.requiredFeatureCount = features.size();
   descriptor.deviceLostCallbackInfo.mode = WGPUCallbackMode_AllowSpontaneous;
   descriptor.deviceLostCallbackInfo.userdata1 = this;
   descriptor.deviceLostCallbackInfo.callback = [](const WGPUDevice*, WGPUDeviceLostReason reason,
@@ -219,6 +262,40 @@ Status Gpu::open_device() {
 }
 
 void Gpu::wait() noexcept { api_.DevicePoll(device_.get(), 1, nullptr); }
+
+Status Gpu::read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes) {
+  struct Answer {
+    bool has_come = false, is_mapped = false;
+    std::string message;
+  } answer;
+  WGPUBufferMapCallbackInfo callback = {};
+  callback.mode = WGPUCallbackMode_AllowSpontaneous;
+  callback.userdata1 = &answer;
+  callback.callback = [](WGPUMapAsyncStatus status, WGPUStringView message, void* out, void*) {
+    auto& result = *static_cast<Answer*>(out);
+    result.has_come = true;
+    result.is_mapped = status == WGPUMapAsyncStatus_Success;
+    result.message = text_of(message);
+  };
+  api_.BufferMapAsync(buffer, WGPUMapMode_Read, 0, bytes.size(), callback);
+  // Being woken costs 20 to 25 us (H200), a token of a small model takes 500: look for a while
+  // first. Software adapters need the core for their own work.
+  const auto until = std::chrono::steady_clock::now() + kMaxSpin;
+  while (!is_cpu() && !answer.has_come && std::chrono::steady_clock::now() < until) {
+    api_.DevicePoll(device_.get(), 0, nullptr);
+  }
+  if (!answer.has_come) wait();
+  SKEIN_RETURN_IF_ERROR(take_error());
+  if (!answer.is_mapped) {
+    return error("webgpu: {}: could not read from the device: {}", info_.name,
+                 first_line(answer.message));
+  }
+  const void* data = api_.BufferGetConstMappedRange(buffer, 0, bytes.size());
+  if (data != nullptr) std::memcpy(bytes.data(), data, bytes.size());
+  api_.BufferUnmap(buffer);
+  if (data == nullptr) return error("webgpu: {}: no mapped range", info_.name);
+  return take_error();
+}
 
 Status Gpu::take_error() {
   if (error_.empty()) return {};

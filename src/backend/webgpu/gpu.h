@@ -7,9 +7,12 @@
 // wgpuDevicePoll(wait): blocking, since spinning would take lavapipe's own cores away.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +39,13 @@ struct GpuLimits {
   uint32_t max_groups = 0;           // of one dimension of a dispatch
   uint32_t max_group_threads = 0;
   uint32_t max_group_bytes = 0;  // of workgroup memory
+  // Software compiles what is unrolled for many seconds and gains nothing by it.
+  bool is_software = false;
+  // What only some devices have; there is a way without each.
+  bool has_subgroups = false;   // sums over the threads of a subgroup
+  bool has_timestamps = false;  // inside a pass
+  bool has_tensor_cores =
+      false;  // 16 x 16 x 16 products of f16 into f32 by subgroups of 32 (tried)
 };
 
 // Owns one reference to an object of the API.
@@ -70,9 +80,11 @@ Result<std::vector<AdapterInfo>> list_adapters();
 class Gpu {
  public:
   // Adapter number `adapter` of list_adapters(), or without one the first of the best type:
-  // discrete before integrated before anything else. Errors: no library, no such adapter (those
-  // there are listed), an adapter that gives no device or too little.
-  static Result<std::shared_ptr<Gpu>> create(std::optional<uint32_t> adapter);
+  // discrete before integrated before anything else. `is_plain` asks for no feature, as if the
+  // device had none. Errors: no library, no such adapter (those there are listed), an adapter that
+  // gives no device or too little.
+  static Result<std::shared_ptr<Gpu>> create(std::optional<uint32_t> adapter,
+                                             bool is_plain = false);
   ~Gpu();
   Gpu(const Gpu&) = delete;
   Gpu& operator=(const Gpu&) = delete;
@@ -86,6 +98,17 @@ class Gpu {
 
   // Blocks until everything submitted has run and its callbacks were called.
   void wait() noexcept;
+  // Maps a whole staging buffer, which waits for everything submitted that writes it, and reads it.
+  Status read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes);
+  // Smaller limits than the device's, for tests.
+  void limit_bindings(uint64_t num_bytes) noexcept {
+    limits_.max_binding_bytes = std::min(limits_.max_binding_bytes, num_bytes);
+  }
+  void limit_buffers(uint64_t num_bytes) noexcept {
+    limits_.max_buffer_bytes = std::min(limits_.max_buffer_bytes, num_bytes);
+  }
+  // Where it turned out that a feature is not what it should be.
+  void disable_tensor_cores() noexcept { limits_.has_tensor_cores = false; }
 
   // The first thing that went wrong since the last call, as one line.
   Status take_error();
@@ -100,7 +123,8 @@ class Gpu {
 
  private:
   explicit Gpu(const WgpuApi& api) : api_(api) {}
-  Status open_device();
+  Status open_device(bool is_plain);
+  Status request_device(const WGPULimits& limits, const std::vector<WGPUFeatureName>& features);
 
   const WgpuApi& api_;
   Handle<WGPUInstance> instance_;

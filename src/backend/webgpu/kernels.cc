@@ -84,7 +84,9 @@ void Kernels::release(uint64_t buffer_id) {
 }
 
 Result<const Kernels::Pipeline*> Kernels::pipeline(const Kernel& kernel) {
-  const std::string text = kernel.bindings.declarations() + kernel.shader.text();
+  std::string text;
+  for (const std::string_view name : kernel.enables) text += fmt::format("enable {};\n", name);
+  text += kernel.bindings.declarations() + kernel.shader.text();
   const auto found = pipelines_.find(text);
   if (found != pipelines_.end()) return &found->second;
   SKEIN_ASSIGN_OR_RETURN(Pipeline pipeline, compile(kernel, text));
@@ -146,8 +148,9 @@ Result<Kernels::Pipeline> Kernels::compile(const Kernel& kernel, const std::stri
   };
   api.DevicePopErrorScope(gpu_->device(), callback);
   if (result.has_error) {
-    const std::string place = place_in_files(result.message, kernel.shader,
-                                             static_cast<uint32_t>(kernel.bindings.size()));
+    const std::string place =
+        place_in_files(result.message, kernel.shader,
+                       static_cast<uint32_t>(kernel.enables.size() + kernel.bindings.size()));
     return error("shader '{}', {}: {}", kernel.label, place, result.message);
   }
   SKEIN_RETURN_IF_ERROR(gpu_->take_error());
@@ -177,8 +180,8 @@ Result<Kernels::Step> Kernels::make_step(std::span<const Kernel> kernels) {
     step.groups.emplace_back(api.DeviceCreateBindGroup(gpu_->device(), &descriptor),
                              api.BindGroupRelease);
     SKEIN_RETURN_IF_ERROR(gpu_->take_error());
-    step.dispatches.push_back(
-        {pipeline->pipeline.get(), step.groups.back().get(), kernel.x, kernel.y, 1});
+    step.dispatches.push_back({pipeline->pipeline.get(), step.groups.back().get(), kernel.x,
+                               kernel.y, 1, *labels_.emplace(kernel.label).first});
   }
   return step;
 }

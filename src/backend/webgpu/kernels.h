@@ -10,8 +10,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -28,6 +30,7 @@ struct Kernel {
   ShaderText shader;
   Bindings bindings;
   uint32_t x = 1, y = 1;
+  std::vector<std::string_view> enables = {};  // extensions of WGSL
 };
 
 // What makes one step differ from another.
@@ -78,6 +81,7 @@ class Kernels {
   std::shared_ptr<Gpu> gpu_;
   Commands& commands_;
   std::unordered_map<std::string, Pipeline> pipelines_;
+  std::set<std::string, std::less<>> labels_;  // that dispatches point at
   std::unordered_map<std::vector<uint64_t>, Step, Hash> steps_;
 };
 

@@ -91,19 +91,35 @@ struct Case {
   const char* ffn_value;
   uint32_t num_emb = 64;
   ActivationLayout layout = ActivationLayout::kPacked;
+  WebGpuOptions options = {};
 };
+
+// A device without features, and one whose bindings hold the state but not all of ffn.key, 128 KiB:
+// other dispatches of the same model.
+WebGpuOptions plain_options() {
+  WebGpuOptions options;
+  options.is_plain = true;
+  return options;
+}
+WebGpuOptions small_bindings() {
+  WebGpuOptions options;
+  options.max_binding_bytes = 107520;
+  return options;
+}
 
 class WebGpuParityTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WebGpuParityTest, AgreesWithTheReferenceInAnyChunking) {
-  auto made = make_webgpu_backend({});
-  SKEIN_NEED_GPU(made);
   const Case& c = GetParam();
+  auto made = make_webgpu_backend(c.options);
+  SKEIN_NEED_GPU(made);
   const Dimensions dims = test_dimensions(c.num_emb);
   WeightFormat format;
   format.dtype = c.dtype;
   ReferenceBackend reference;
-  const std::vector<uint32_t> lengths = {21, 1, 6};
+  // Passes of two tokens, one and many: each has shaders of its own, which lavapipe takes a second
+  // and more to compile.
+  const std::vector<uint32_t> lengths = {13, 3};
   const Outcome expected = run(reference, dims, format, lengths, 100, ActivationLayout::kSeparate);
   format.dense = *parse_layout(c.dense);
   format.ffn_value = *parse_layout(c.ffn_value);
@@ -131,7 +147,15 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"f16_col_major", DType::kF16, "col_major", "col_major"},
                       Case{"f32_row_major", DType::kF32, "row_major", "col_major"},
                       Case{"f32_interleave", DType::kF32, "interleave(8,12,4)", "morton(3)"},
-                      Case{"bf16_row_major", DType::kBF16, "row_major", "col_major"}),
+                      Case{"bf16_row_major", DType::kBF16, "row_major", "col_major"},
+                      Case{"int8_col_major", DType::kInt8, "row_major", "col_major", 128},
+                      Case{"nf4_col_major", DType::kNF4, "row_major", "col_major", 128},
+                      Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
+                           ActivationLayout::kPacked, plain_options()},
+                      Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,
+                           ActivationLayout::kPacked, small_bindings()},
+                      Case{"f16_tiles_split", DType::kF16, "tile(16,32)", "interleave(8,64)", 128,
+                           ActivationLayout::kPacked, small_bindings()}),
     [](const auto& info) { return std::string(info.param.name); });
 
 // Bytes go to the device and back at any offset, and leave their neighbours alone.
@@ -154,6 +178,29 @@ TEST(WebGpuBackendTest, UploadsAnyBytes) {
   std::vector<std::byte> part(7);
   ASSERT_TRUE(backend.download(*buffer, 291, part));
   EXPECT_TRUE(std::equal(part.begin(), part.end(), expected.begin() + 291));
+}
+
+// A matrix that no binding holds and no cut by rows divides: one line, and nothing has run.
+TEST(WebGpuBackendTest, AMatrixTooLargeForABindingIsAnError) {
+  WebGpuOptions options;
+  options.max_binding_bytes = 49152;
+  auto made = make_webgpu_backend(options);
+  SKEIN_NEED_GPU(made);
+  Backend& backend = **made;
+  const Dimensions dims = test_dimensions(128);
+  WeightFormat format;
+  format.dense = *parse_layout("morton(32)");
+  const Weights weights = random_weights(backend, dims, format, kSeed);
+  const std::vector<uint32_t> lengths = {1};
+  const TestBatch batch = random_batch(lengths, dims.num_vocab, kSeed);
+  const Workspace work = poisoned_workspace(backend, dims, 1, 1, ActivationLayout::kPacked);
+  forward(backend, dims, weights, zero_state(backend, dims, 1), batch.view(), work);
+  const Status status = backend.finish();
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("the most that this device binds"), std::string::npos)
+      << status.error().message;
+  EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
+  EXPECT_TRUE(backend.finish());
 }
 
 TEST(WebGpuBackendTest, MoreThanTheDeviceHasIsAnError) {

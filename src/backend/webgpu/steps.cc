@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::string_view kBatchType = "array<vec4<u32>>";
 constexpr uint32_t kNormThreads = 256;
+constexpr uint32_t kWkvParts = 4;  // threads that share one value index of a head
 
 std::string number(float value) { return fmt::format("{:.9e}", value); }
 
@@ -67,6 +68,33 @@ Result<Kernel> finish(std::string_view label, std::string_view file, Bindings bi
                 static_cast<uint32_t>(x), static_cast<uint32_t>(y)};
 }
 
+// What lib/row_norm.wgsl and lib/reduce.wgsl need: the row, and what is still to be added to it.
+Status bind_row(const Activation& x, uint64_t num_rows, const PendingSums& pending, uint64_t cols,
+                const GpuLimits& limits, Bindings& bindings, ShaderValues& values) {
+  const bool in_quads = x.offset_elems % 4 == 0 && (num_rows <= 1 || x.stride_elems % 4 == 0);
+  SKEIN_ASSIGN_OR_RETURN(const Bindings::Place place,
+                         bindings.activation(x, num_rows, Access::kRead, in_quads));
+  values.set("X", place.name);
+  values.set("X_OFFSET", place.offset_bytes / sizeof(float));
+  values.set("X_STRIDE", x.stride_elems);
+  values.set("X_QUADS", in_quads ? 1 : 0);
+  values.set("SPLITS", pending.num_splits);
+  if (pending.num_splits > 0) {
+    SKEIN_ASSIGN_OR_RETURN(
+        const Bindings::Place sums,
+        bindings.activation(*pending.sums, pending.num_splits, Access::kRead, true));
+    CHECK(sums.offset_bytes == 0);
+    values.set("SUMS", sums.name);
+  }
+  values.set("COLS", cols);
+  values.set("EPS", number(kLayerNormEps));
+  values.set("GROUP_THREADS", kNormThreads);
+  values.set("PARTIALS", 2 * kNormThreads);
+  values.set("NORM_LOADS", ceil_div<uint64_t>(cols, 4 * kNormThreads));
+  values.set("HAS_SUBGROUPS", limits.has_subgroups ? 1 : 0);
+  return {};
+}
+
 enum class NormInput : uint8_t { kEmbedding, kHostRows, kLogits };
 
 struct NormArgs {
@@ -79,6 +107,7 @@ struct NormArgs {
   const GpuBuffer* batch = nullptr;
   uint64_t num_rows = 0;
   uint64_t num_input_rows = 0;
+  PendingSums pending = {};
 };
 
 Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const GpuLimits& limits) {
@@ -96,8 +125,8 @@ Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const G
   set_vector("LN_WEIGHT", *args.weight, bindings, values);
   set_vector("LN_BIAS", *args.bias, bindings, values);
   if (args.x != nullptr) {
-    SKEIN_RETURN_IF_ERROR(
-        bind_activation("X", *args.x, args.num_input_rows, Access::kRead, bindings, values));
+    SKEIN_RETURN_IF_ERROR(bind_row(*args.x, args.num_input_rows, args.pending, args.weight->cols(),
+                                   limits, bindings, values));
   }
   SKEIN_RETURN_IF_ERROR(
       bind_activation("OUT", *args.out, args.num_rows, Access::kWrite, bindings, values));
@@ -108,6 +137,9 @@ Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const G
   values.set("IS_HOST_ROWS", args.input == NormInput::kHostRows ? 1 : 0);
   values.set("IS_LOGITS", args.input == NormInput::kLogits ? 1 : 0);
   values.set("GROUP_THREADS", kNormThreads);
+  values.set("PARTIALS", 2 * kNormThreads);
+  values.set("NORM_LOADS", ceil_div<uint64_t>(args.weight->cols(), 4 * kNormThreads));
+  values.set("HAS_SUBGROUPS", limits.has_subgroups ? 1 : 0);
   values.set("COLS", args.weight->cols());
   values.set("EPS", number(kLayerNormEps));
   return finish(label, "norm.wgsl", std::move(bindings), std::move(shader), values, args.num_rows,
@@ -129,7 +161,8 @@ MixWeights mix_weights(const LayerArgs& args, bool is_ffn) {
 }
 
 // What both kernels of a mix need.
-Status start_mix(const LayerArgs& args, const MixWeights& w, const GpuBuffer& batch_buffer,
+Status start_mix(const LayerArgs& args, const MixWeights& w, const Activation& x,
+                 const GpuBuffer& batch_buffer, const PendingSums& pending, const GpuLimits& limits,
                  Bindings& bindings, ShaderValues& values) {
   const ByteRange ranges[] = {codes_range(*w.weight), codes_range(*w.bias), codes_range(*w.mix)};
   SKEIN_RETURN_IF_ERROR(bindings.add_weights(ranges));
@@ -140,14 +173,11 @@ Status start_mix(const LayerArgs& args, const MixWeights& w, const GpuBuffer& ba
   values.set("MIX_BASE", mix.offset_bytes / sizeof(float));
   values.set("MIX_STRIDE", w.num_mixes == 1 ? 0 : w.mix->mapping()(1, 0));
   SKEIN_RETURN_IF_ERROR(
-      bind_activation("X", args.work.x, args.batch.num_tokens(), Access::kRead, bindings, values));
+      bind_row(x, args.batch.num_tokens(), pending, args.dims.num_emb, limits, bindings, values));
   SKEIN_RETURN_IF_ERROR(bind_state(args, bindings, values));
   SKEIN_RETURN_IF_ERROR(bind_batch(batch_buffer, bindings, values));
   values.set("SHIFT", w.shift);
   values.set("NUM_MIXES", w.num_mixes);
-  values.set("COLS", args.dims.num_emb);
-  values.set("GROUP_THREADS", kNormThreads);
-  values.set("EPS", number(kLayerNormEps));
   return {};
 }
 
@@ -196,9 +226,11 @@ Result<Kernel> embed_rows_kernel(const Dimensions& /*dims*/, const Weights& weig
 
 Result<Kernel> head_norm_kernel(const Dimensions& /*dims*/, const Weights& weights,
                                 const Batch& batch, const GpuBuffer& batch_buffer,
+                                const Activation& x, const PendingSums& pending,
                                 const Workspace& work, const GpuLimits& limits) {
   NormArgs args{NormInput::kLogits, &weights.ln_out_weight, &weights.ln_out_bias};
-  args.x = &work.x;
+  args.x = &x;
+  args.pending = pending;
   args.out = &work.y;
   args.batch = &batch_buffer;
   args.num_rows = batch.logit_tokens.size();
@@ -206,8 +238,9 @@ Result<Kernel> head_norm_kernel(const Dimensions& /*dims*/, const Weights& weigh
   return norm_kernel("head norm", args, limits);
 }
 
-Result<std::vector<Kernel>> mix_kernels(const LayerArgs& args, bool is_ffn,
-                                        const GpuBuffer& batch_buffer, const GpuLimits& limits) {
+Result<std::vector<Kernel>> mix_kernels(const LayerArgs& args, bool is_ffn, const Activation& x,
+                                        const PendingSums& pending, const GpuBuffer& batch_buffer,
+                                        const GpuLimits& limits) {
   const MixWeights w = mix_weights(args, is_ffn);
   const uint32_t num_tokens = args.batch.num_tokens();
   const bool is_single = args.batch.runs.size() == num_tokens;
@@ -215,7 +248,12 @@ Result<std::vector<Kernel>> mix_kernels(const LayerArgs& args, bool is_ffn,
   {
     Bindings bindings(limits);
     ShaderValues values;
-    SKEIN_RETURN_IF_ERROR(start_mix(args, w, batch_buffer, bindings, values));
+    SKEIN_RETURN_IF_ERROR(start_mix(args, w, x, batch_buffer, pending, limits, bindings, values));
+    if (pending.num_splits > 0) {
+      CHECK(num_tokens == 1);
+      SKEIN_RETURN_IF_ERROR(
+          bind_activation("X_OUT", *pending.x_out, 1, Access::kWrite, bindings, values));
+    }
     values.set("SINGLE", is_single ? 1 : 0);
     for (uint32_t c = 0; c < w.num_mixes; ++c) {
       const Activation& out = is_ffn ? args.work.z : args.work.mixed[c];
@@ -234,7 +272,7 @@ Result<std::vector<Kernel>> mix_kernels(const LayerArgs& args, bool is_ffn,
   if (!is_single) {
     Bindings bindings(limits);
     ShaderValues values;
-    SKEIN_RETURN_IF_ERROR(start_mix(args, w, batch_buffer, bindings, values));
+    SKEIN_RETURN_IF_ERROR(start_mix(args, w, x, batch_buffer, pending, limits, bindings, values));
     SKEIN_ASSIGN_OR_RETURN(Kernel kernel, finish("shift", "shift.wgsl", std::move(bindings), {},
                                                  values, args.batch.runs.size(), 1, limits));
     kernels.push_back(std::move(kernel));
@@ -276,6 +314,9 @@ Result<Kernel> wkv_kernel(const LayerArgs& args, const GpuBuffer& batch_buffer,
   values.set("STATE_HEAD",
              args.dims.num_heads > 1 ? mapping.wkv(1, 0, 0) - mapping.wkv(0, 0, 0) : 0);
   values.set("HEAD_SIZE", args.dims.head_size);
+  values.set("PARTS", kWkvParts);
+  values.set("PART_QUADS", args.dims.head_size / 4 / kWkvParts);
+  values.set("GROUP_THREADS", kWkvParts * args.dims.head_size);
   values.set("HEAD_QUADS", args.dims.head_size / 4);
   values.set("NORMALIZE_EPS", number(kNormalizeEps));
   values.set("GN_EPS", number(kGroupNormEps));

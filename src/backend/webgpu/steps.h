@@ -15,6 +15,14 @@ namespace skein::webgpu {
 inline constexpr uint32_t kBatchTokensAt = 2;
 std::vector<uint32_t> pack_batch(const Batch& batch);
 
+// What is still to be added to x, [num_splits][C] (sparse.h), by the next kernel that reads it, and
+// where that one puts the sum: not where it reads x, since its workgroups all read all of it.
+struct PendingSums {
+  uint32_t num_splits = 0;
+  const Activation* sums = nullptr;
+  const Activation* x_out = nullptr;
+};
+
 // The rows of a matrix of embeddings that the batch names, normalised into x.
 Result<Kernel> embed_kernel(const Dimensions& dims, const Weights& weights, const Batch& batch,
                             const GpuBuffer& batch_buffer, const Workspace& work,
@@ -23,15 +31,17 @@ Result<Kernel> embed_kernel(const Dimensions& dims, const Weights& weights, cons
 Result<Kernel> embed_rows_kernel(const Dimensions& dims, const Weights& weights, const Batch& batch,
                                  const Activation& rows, const Workspace& work,
                                  const GpuLimits& limits);
-// y[i] = LN(x[logit_tokens[i]]; ln_out).
+// work.y[i] = LN(x[logit_tokens[i]]; ln_out).
 Result<Kernel> head_norm_kernel(const Dimensions& dims, const Weights& weights, const Batch& batch,
-                                const GpuBuffer& batch_buffer, const Workspace& work,
+                                const GpuBuffer& batch_buffer, const Activation& x,
+                                const PendingSums& pending, const Workspace& work,
                                 const GpuLimits& limits);
 
 // Norm, shift and mix of the attention (six outputs) or of the ffn (one). A second kernel, which
 // writes the shifts, where a run has more than one token.
-Result<std::vector<Kernel>> mix_kernels(const LayerArgs& args, bool is_ffn,
-                                        const GpuBuffer& batch_buffer, const GpuLimits& limits);
+Result<std::vector<Kernel>> mix_kernels(const LayerArgs& args, bool is_ffn, const Activation& x,
+                                        const PendingSums& pending, const GpuBuffer& batch_buffer,
+                                        const GpuLimits& limits);
 
 Result<Kernel> wkv_kernel(const LayerArgs& args, const GpuBuffer& batch_buffer,
                           const GpuLimits& limits);

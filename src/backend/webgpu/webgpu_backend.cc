@@ -8,7 +8,10 @@
 
 #include "backend/webgpu/dense.h"
 #include "backend/webgpu/device_memory.h"
+#include "backend/webgpu/halves.h"
+#include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
+#include "backend/webgpu/tensor_check.h"
 #include "base/bits.h"
 #include "base/float16.h"
 
@@ -83,7 +86,8 @@ class WebGpuBackend final : public Backend {
   ~WebGpuBackend() override {
     // Buffers of ours go while the caches still stand.
     batch_buffer_.reset();
-    rows_ = {};
+    halves_.reset();
+    rows_ = sums_ = other_x_ = {};
   }
 
   std::string_view name() const noexcept override { return "webgpu"; }
@@ -123,7 +127,11 @@ class WebGpuBackend final : public Backend {
   void head(const Dimensions& dims, const Weights& weights, const Batch& batch,
             const Workspace& work) noexcept override;
 
+  Status submit() override { return core_->memory->submit(); }
   Status finish() override { return core_->memory->finish(); }
+  uint64_t num_dispatches() const noexcept override { return core_->commands.num_dispatches(); }
+  bool time_ops(bool is_on) override { return core_->commands.time_ops(is_on); }
+  std::vector<OpTime> take_op_times() override { return core_->commands.take_op_times(); }
 
  private:
   // What outlives this object as long as buffers do.
@@ -133,6 +141,13 @@ class WebGpuBackend final : public Backend {
     Kernels kernels;
     std::unique_ptr<DeviceMemory> memory;
   };
+
+  // Where x is: decoding moves it to and fro, since a mix that adds pending sums to it cannot
+  // write it where it reads it.
+  const Activation& x_of(const Workspace& work) const { return x_is_other_ ? other_x_ : work.x; }
+  Result<PendingSums> pending_of(const LayerArgs& args);
+  Status run_sparse(const LayerArgs& args, const SparseSplit& split);
+  Status make_activation(uint64_t rows, uint32_t cols, Activation& out);
 
   // What finish() will say.
   void record(const Status& status) {
@@ -156,7 +171,23 @@ class WebGpuBackend final : public Backend {
   std::shared_ptr<GpuBuffer> batch_buffer_;
   std::vector<uint32_t> batch_words_;  // what batch_buffer_ holds
   Activation rows_;                    // [T][C] embeddings that the host looked up
+  Activation sums_;                    // [splits][C] what a sparse product left
+  Activation other_x_;                 // [1][C]
+  uint32_t pending_splits_ = 0;        // of sums_: not yet in x
+  bool x_is_other_ = false;
+  std::shared_ptr<GpuBuffer> halves_;  // scratch of tensor cores
+  bool are_tensor_cores_checked_ = false;
 };
+
+// Keeps `out` where it is large enough.
+Status WebGpuBackend::make_activation(uint64_t rows, uint32_t cols, Activation& out) {
+  const uint64_t num_bytes = rows * cols * sizeof(float);
+  if (out.buffer == nullptr || out.buffer->num_bytes() < num_bytes) {
+    SKEIN_ASSIGN_OR_RETURN(out.buffer, core_->memory->allocate(num_bytes));
+  }
+  out.stride_elems = out.num_cols = cols;
+  return {};
+}
 
 // The batch on the device; nothing to do for all steps of a pass but the first.
 Status WebGpuBackend::write_batch(const Batch& batch) {
@@ -208,8 +239,32 @@ Status WebGpuBackend::run_dense(StepId step, std::string_view label, const Batch
     if (job.bias != nullptr) key.add(*job.bias);
     if (job.other != nullptr) key.add(*job.other);
   }
+  if (wants_tensor_cores(jobs, num_tokens, gpu_->limits()) && !are_tensor_cores_checked_) {
+    are_tensor_cores_checked_ = true;
+    if (!check_tensor_cores(*core_->memory, core_->kernels, gpu_->limits())) {
+      gpu_->disable_tensor_cores();
+      // An error of the device that the check has met is none of the model's.
+      if (!gpu_->is_lost()) static_cast<void>(gpu_->take_error());
+    }
+  }
+  if (!wants_tensor_cores(jobs, num_tokens, gpu_->limits())) {
+    return core_->kernels.run(key, [&] {
+      return dense_kernels(label, jobs, {num_tokens, batch_buffer_.get(), count_field},
+                           gpu_->limits());
+    });
+  }
+  std::vector<const Activation*> inputs;
+  for (const DenseJob& job : jobs) {
+    if (job.weights != nullptr) inputs.push_back(job.x);
+  }
+  Halves halves(inputs, num_tokens);
+  if (halves_ == nullptr || halves_->num_bytes() < halves.num_bytes()) {
+    SKEIN_ASSIGN_OR_RETURN(halves_, core_->memory->allocate(std::bit_ceil(halves.num_bytes())));
+  }
+  halves.set_buffer(halves_);
+  key.add(halves_->id());
   return core_->kernels.run(key, [&] {
-    return dense_kernels(label, jobs, {num_tokens, batch_buffer_.get(), count_field},
+    return dense_kernels(label, jobs, {num_tokens, batch_buffer_.get(), count_field, &halves},
                          gpu_->limits());
   });
 }
@@ -240,19 +295,39 @@ Status WebGpuBackend::run_embed(const Dimensions& dims, const Weights& weights, 
 
 void WebGpuBackend::embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
                           const Workspace& work) noexcept {
+  pending_splits_ = 0;
+  x_is_other_ = false;
   record(run_embed(dims, weights, batch, work));
+}
+
+Result<PendingSums> WebGpuBackend::pending_of(const LayerArgs& args) {
+  if (pending_splits_ == 0) return PendingSums{};
+  SKEIN_RETURN_IF_ERROR(make_activation(1, args.dims.num_emb, other_x_));
+  return PendingSums{pending_splits_, &sums_, x_is_other_ ? &args.work.x : &other_x_};
 }
 
 void WebGpuBackend::run_mix(const LayerArgs& args, bool is_ffn) noexcept {
   record(write_batch(args.batch));
+  const Result<PendingSums> pending = pending_of(args);
+  if (!pending) return record(tl::unexpected(pending.error()));
+  const Activation& x = x_of(args.work);
   StepKey key = key_of(is_ffn ? StepId::kMix : StepId::kMix6, args.batch);
   key.add(is_ffn ? args.weights.ffn_mix : args.weights.mix);
-  key.add(args.work.x);
+  key.add(x);
   for (const Activation& mixed : args.work.mixed) key.add(is_ffn ? args.work.z : mixed);
   key.add(gpu_buffer(*args.state.buffer).id());
   key.add(uint64_t{args.state.num_slots} << 32 | args.layer);
+  key.add(pending->num_splits);
+  if (pending->num_splits > 0) {
+    key.add(*pending->sums);
+    key.add(*pending->x_out);
+  }
   record(core_->kernels.run(
-      key, [&] { return mix_kernels(args, is_ffn, *batch_buffer_, gpu_->limits()); }));
+      key, [&] { return mix_kernels(args, is_ffn, x, *pending, *batch_buffer_, gpu_->limits()); }));
+  if (pending->num_splits > 0) {
+    pending_splits_ = 0;
+    x_is_other_ = !x_is_other_;
+  }
 }
 
 void WebGpuBackend::project_in(const LayerArgs& args) noexcept {
@@ -306,7 +381,7 @@ void WebGpuBackend::wkv(const LayerArgs& args) noexcept {
 }
 
 void WebGpuBackend::output(const LayerArgs& args) noexcept {
-  const DenseJob job = {&args.weights.output, &args.work.y, &args.work.x, Epilogue::kAdd};
+  const DenseJob job = {&args.weights.output, &args.work.y, &x_of(args.work), Epilogue::kAdd};
   record(run_dense(StepId::kOutput, "output", args.batch, {&job, 1}, args.batch.num_tokens()));
 }
 
@@ -315,8 +390,30 @@ void WebGpuBackend::ffn_key(const LayerArgs& args) noexcept {
   record(run_dense(StepId::kFfnKey, "ffn_key", args.batch, {&job, 1}, args.batch.num_tokens()));
 }
 
+Status WebGpuBackend::run_sparse(const LayerArgs& args, const SparseSplit& split) {
+  const Tensor& weights = args.weights.ffn_value;
+  SKEIN_RETURN_IF_ERROR(make_activation(split.num_splits, args.dims.num_emb, sums_));
+  StepKey key = key_of(StepId::kFfnValue, args.batch);
+  key.add(weights);
+  key.add(args.work.f);
+  key.add(sums_);
+  SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
+    std::vector<Kernel> kernels;
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel,
+                           sparse_kernel(weights, args.work.f, sums_, gpu_->limits()));
+    kernels.push_back(std::move(kernel));
+    return kernels;
+  }));
+  pending_splits_ = split.num_splits;
+  return {};
+}
+
 void WebGpuBackend::ffn_value(const LayerArgs& args) noexcept {
-  DenseJob job = {&args.weights.ffn_value, &args.work.f, &args.work.x, Epilogue::kAdd};
+  if (args.batch.num_tokens() == 1) {
+    const SparseSplit split = sparse_split(args.weights.ffn_value, args.work.f, gpu_->limits());
+    if (split.num_splits > 0) return record(run_sparse(args, split));
+  }
+  DenseJob job = {&args.weights.ffn_value, &args.work.f, &x_of(args.work), Epilogue::kAdd};
   job.is_sparse = true;
   record(run_dense(StepId::kFfnValue, "ffn_value", args.batch, {&job, 1}, args.batch.num_tokens()));
 }
@@ -326,13 +423,17 @@ Status WebGpuBackend::run_head(const Dimensions& dims, const Weights& weights, c
   if (batch.logit_tokens.empty()) return {};
   SKEIN_RETURN_IF_ERROR(write_batch(batch));
   StepKey key = key_of(StepId::kHead, batch);
+  const Activation& x = x_of(work);
+  const PendingSums pending{pending_splits_, &sums_, nullptr};
   key.add(weights.ln_out_weight);
-  key.add(work.x);
+  key.add(x);
   key.add(work.y);
+  key.add(pending_splits_);
+  if (pending_splits_ > 0) key.add(sums_);
   SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
     std::vector<Kernel> kernels;
-    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, head_norm_kernel(dims, weights, batch, *batch_buffer_,
-                                                           work, gpu_->limits()));
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, head_norm_kernel(dims, weights, batch, *batch_buffer_, x,
+                                                           pending, work, gpu_->limits()));
     kernels.push_back(std::move(kernel));
     return kernels;
   }));
@@ -396,7 +497,9 @@ Result<double> WebGpuBackend::measure_read_bandwidth() {
 }  // namespace
 
 Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options) {
-  SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter));
+  SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter, options.is_plain));
+  if (options.max_binding_bytes != 0) gpu->limit_bindings(options.max_binding_bytes);
+  if (options.max_buffer_bytes != 0) gpu->limit_buffers(options.max_buffer_bytes);
   return std::make_unique<WebGpuBackend>(std::move(gpu));
 }
 
@@ -405,6 +508,13 @@ Result<std::vector<std::string>> webgpu_adapters() {
   std::vector<std::string> lines;
   for (const AdapterInfo& info : infos) lines.push_back(info.text());
   return lines;
+}
+
+bool has_webgpu_gpu() {
+  const Result<std::vector<AdapterInfo>> infos = list_adapters();
+  return infos && std::any_of(infos->begin(), infos->end(), [](const AdapterInfo& info) {
+           return info.type == "discrete GPU" || info.type == "integrated GPU";
+         });
 }
 
 }  // namespace skein

@@ -18,6 +18,10 @@ namespace skein {
 
 struct WebGpuOptions {
   std::optional<uint32_t> adapter;  // of webgpu_adapters(); the best one if unset
+  // For tests: as if the device had no feature, or less room. 0: its own.
+  bool is_plain = false;
+  uint64_t max_binding_bytes = 0;
+  uint64_t max_buffer_bytes = 0;
 };
 
 // Errors: no library, no adapter, one that is too small; one line each.
@@ -26,5 +30,8 @@ Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& option
 // One line for each adapter of this machine, in the order of their numbers. WGPU_BACKEND
 // (vulkan, metal, dx12, gl) leaves those of one API.
 Result<std::vector<std::string>> webgpu_adapters();
+
+// Whether one of them is no software. False without the library.
+bool has_webgpu_gpu();
 
 }  // namespace skein

@@ -46,7 +46,14 @@ std::string loader_error() {
   return message == nullptr ? "unknown error" : message;
 }
 
+// Mesa's layer that sorts devices asks a Wayland server which one is shown on; without a session it
+// writes an error for each instance to stderr. We list all devices and choose ourselves.
+void quiet_device_layer() {
+  if (std::getenv("XDG_RUNTIME_DIR") == nullptr) setenv("NODEVICE_SELECT", "1", 0);
+}
+
 Result<WgpuApi> load() {
+  quiet_device_layer();
   std::string tried;
   void* library = nullptr;
   for (const std::string& path : candidates()) {

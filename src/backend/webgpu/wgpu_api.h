@@ -41,6 +41,7 @@ namespace skein::webgpu {
   F(DeviceCreateComputePipeline)          \
   F(DeviceCreateBindGroup)                \
   F(DeviceCreateCommandEncoder)           \
+  F(DeviceCreateQuerySet)                 \
   F(DeviceRelease)                        \
   F(BufferMapAsync)                       \
   F(BufferGetConstMappedRange)            \
@@ -48,21 +49,26 @@ namespace skein::webgpu {
   F(BufferDestroy)                        \
   F(BufferRelease)                        \
   F(QueueSubmit)                          \
+  F(QueueSubmitForIndex)                  \
   F(QueueWriteBuffer)                     \
+  F(QueueGetTimestampPeriod)              \
   F(QueueRelease)                         \
   F(CommandEncoderBeginComputePass)       \
   F(CommandEncoderCopyBufferToBuffer)     \
+  F(CommandEncoderResolveQuerySet)        \
   F(CommandEncoderFinish)                 \
   F(CommandEncoderRelease)                \
   F(CommandBufferRelease)                 \
   F(ComputePassEncoderSetPipeline)        \
   F(ComputePassEncoderSetBindGroup)       \
   F(ComputePassEncoderDispatchWorkgroups) \
+  F(ComputePassEncoderWriteTimestamp)     \
   F(ComputePassEncoderEnd)                \
   F(ComputePassEncoderRelease)            \
   F(ShaderModuleRelease)                  \
   F(BindGroupLayoutRelease)               \
   F(PipelineLayoutRelease)                \
+  F(QuerySetRelease)                      \
   F(ComputePipelineRelease)               \
   F(BindGroupRelease)
 

@@ -1,79 +1,135 @@
-// Job {{J}}, matrix times {{TOKENS}} vectors where {{VEC}} cols of a row lie side by side: {{LANES}} threads share a row, each
-// reads sixteen bytes at a time. Loads come first and are unrolled, so that many are in flight.
+// Job {{J}}, matrix times {{TOKENS}} vectors where {{VEC}} cols of a row lie side by side: {{LANES}} threads share
+// {{RUN_ROWS}} rows, each reads sixteen bytes of a row at a time. Loads come first and are unrolled, so that many are in
+// flight.
 fn run_{{J}}(group: u32, lane: u32) {
-  let row = {{ROW_BEGIN}}u + group * {{GROUP_ROWS}}u + lane / {{LANES}}u;
+  let first_row = {{ROW_BEGIN}}u + group * {{GROUP_ROWS}}u + lane / {{LANES}}u * {{RUN_ROWS}}u;
   let first = lane % {{LANES}}u;
+//!repeat r RUN_ROWS
+  let row_{{r}} = min(first_row + {{r}}u, {{ROWS}}u - 1u);
 //!repeat t TOKENS
-  var sum_{{t}} = vec4<f32>();
+  var sum_{{r}}_{{t}} = vec4<f32>();
 //!end
-  if (row < {{ROWS}}u) {
+//!end
 //!if LOOPS
-    for (var base = 0u; base < {{FULL_COLS}}u; base = base + {{LOOP_COLS}}u) {
+  for (var base = 0u; base < {{FULL_COLS}}u; base = base + {{LOOP_COLS}}u) {
 //!repeat i CHUNKS
-      let col_{{i}} = base + ({{i}}u * {{LANES}}u + first) * {{VEC}}u;
-      let load_{{i}} = words_{{J}}(row, col_{{i}});
-//!end
-//!repeat i CHUNKS
-      {
-        let words = load_{{i}};
-        let col = col_{{i}};
+    let col_{{i}} = base + ({{i}}u * {{LANES}}u + first) * {{VEC}}u;
+//!repeat r RUN_ROWS
+    let load_{{i}}_{{r}} = words_{{J}}(row_{{r}}, col_{{i}});
 //!if SCALED
-        let scale = scale_{{J}}(row, col);
+    let scale_{{i}}_{{r}} = scale_{{J}}(row_{{r}}, col_{{i}});
 //!end
+//!end
+//!end
+//!repeat i CHUNKS
 //!repeat t TOKENS
-        {
-          let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col) / 4u;
+    {
+      let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col_{{i}}) / 4u;
+//!repeat q QUADS
+      let x_{{q}} = {{X}}[at + {{q}}u];
+//!end
+//!if HAS_LOW
+      var inputs = vec4<f32>();
+//!repeat q QUADS
+      inputs = inputs + x_{{q}};
+//!end
+//!end
+//!repeat r RUN_ROWS
 //!if SCALED
-          var codes = vec4<f32>();
-          var inputs = vec4<f32>();
+      {
+        var codes = vec4<f32>();
 //!repeat q QUADS
-          codes = codes + {{DTYPE}}_quad_{{q}}(words) * {{X}}[at + {{q}}u];
-          inputs = inputs + {{X}}[at + {{q}}u];
+        codes = codes + {{DTYPE}}_quad_{{q}}(load_{{i}}_{{r}}) * x_{{q}};
 //!end
-          sum_{{t}} = sum_{{t}} + codes * scale.x + inputs * scale.y;
-//!else
-//!repeat q QUADS
-          sum_{{t}} = sum_{{t}} + {{DTYPE}}_quad_{{q}}(words) * {{X}}[at + {{q}}u];
-//!end
-//!end
-        }
+        sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + codes * scale_{{i}}_{{r}}.x;
+//!if HAS_LOW
+        sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + inputs * scale_{{i}}_{{r}}.y;
 //!end
       }
+//!else
+//!repeat q QUADS
+      sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + {{DTYPE}}_quad_{{q}}(load_{{i}}_{{r}}) * x_{{q}};
+//!end
+//!end
 //!end
     }
+//!end
+//!end
+  }
 //!end
 //!if TAIL
-    // The last cols, which not every thread has.
-    for (var col = {{FULL_COLS}}u + first * {{VEC}}u; col < {{COLS}}u; col = col + {{LANES}}u * {{VEC}}u) {
-      let words = words_{{J}}(row, col);
+  // The last cols, which not every thread has.
+  for (var col = {{FULL_COLS}}u + first * {{VEC}}u; col < {{COLS}}u; col = col + {{LANES}}u * {{VEC}}u) {
+//!repeat r RUN_ROWS
+    let load_{{r}} = words_{{J}}(row_{{r}}, col);
 //!if SCALED
-      let scale = scale_{{J}}(row, col);
+    let by_{{r}} = scale_{{J}}(row_{{r}}, col);
+//!end
 //!end
 //!repeat t TOKENS
-      {
-        let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col) / 4u;
+    {
+      let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col) / 4u;
+//!repeat q QUADS
+      let x_{{q}} = {{X}}[at + {{q}}u];
+//!end
+//!if HAS_LOW
+      var inputs = vec4<f32>();
+//!repeat q QUADS
+      inputs = inputs + x_{{q}};
+//!end
+//!end
+//!repeat r RUN_ROWS
 //!if SCALED
+      {
         var codes = vec4<f32>();
-        var inputs = vec4<f32>();
 //!repeat q QUADS
-        codes = codes + {{DTYPE}}_quad_{{q}}(words) * {{X}}[at + {{q}}u];
-        inputs = inputs + {{X}}[at + {{q}}u];
+        codes = codes + {{DTYPE}}_quad_{{q}}(load_{{r}}) * x_{{q}};
 //!end
-        sum_{{t}} = sum_{{t}} + codes * scale.x + inputs * scale.y;
-//!else
-//!repeat q QUADS
-        sum_{{t}} = sum_{{t}} + {{DTYPE}}_quad_{{q}}(words) * {{X}}[at + {{q}}u];
-//!end
+        sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + codes * by_{{r}}.x;
+//!if HAS_LOW
+        sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + inputs * by_{{r}}.y;
 //!end
       }
+//!else
+//!repeat q QUADS
+      sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + {{DTYPE}}_quad_{{q}}(load_{{r}}) * x_{{q}};
+//!end
+//!end
 //!end
     }
 //!end
   }
+//!end
+//!if BY_SUBGROUPS
+  // All threads share the rows: one barrier for all sums, then a thread a sum.
+//!repeat r RUN_ROWS
 //!repeat t TOKENS
-  let total_{{t}} = sum_lanes(dot(sum_{{t}}, vec4<f32>(1.0)), lane, {{LANES}}u);
-  if (first == 0u && row < {{ROWS}}u) {
-    store_{{J}}({{t}}u, row, total_{{t}});
+  let part_{{r}}_{{t}} = subgroupAdd(dot(sum_{{r}}_{{t}}, vec4<f32>(1.0)));
+//!end
+//!end
+  if (subgroup.y == 0u) {
+//!repeat r RUN_ROWS
+//!repeat t TOKENS
+    partial[({{t}}u * {{RUN_ROWS}}u + {{r}}u) * {{MAX_SUBGROUPS}}u + subgroup.x] = part_{{r}}_{{t}};
+//!end
+//!end
   }
+  workgroupBarrier();
+  if (lane < {{RUN_ROWS}}u * {{TOKENS}}u && first_row + lane % {{RUN_ROWS}}u < {{ROWS}}u) {
+    var total = 0.0;
+    for (var i = 0u; i < subgroup.z; i = i + 1u) {
+      total = total + partial[lane * {{MAX_SUBGROUPS}}u + i];
+    }
+    store_{{J}}(lane / {{RUN_ROWS}}u, first_row + lane % {{RUN_ROWS}}u, total);
+  }
+//!else
+//!repeat r RUN_ROWS
+//!repeat t TOKENS
+  let total_{{r}}_{{t}} = sum_lanes(dot(sum_{{r}}_{{t}}, vec4<f32>(1.0)), lane, {{LANES}}u);
+  if (first == 0u && first_row + {{r}}u < {{ROWS}}u) {
+    store_{{J}}({{t}}u, first_row + {{r}}u, total_{{r}}_{{t}});
+  }
+//!end
+//!end
 //!end
 }

@@ -2,13 +2,15 @@
 // that the host looked up there, or those of the tokens whose logits are asked for. One workgroup a row.
 //!include lib/reduce.wgsl
 //!if IS_EMBEDDING
-fn input(row: u32, col: u32) -> f32 { return weight_0(row, col); }
+fn input_quad(row: u32, quad: u32) -> vec4<f32> {
+  let col = quad * 4u;
+  return vec4<f32>(weight_0(row, col), weight_0(row, col + 1u), weight_0(row, col + 2u), weight_0(row, col + 3u));
+}
 //!else
-fn input(row: u32, col: u32) -> f32 { return {{X}}[{{X_OFFSET}}u + row * {{X_STRIDE}}u + col]; }
+//!include lib/row_norm.wgsl
 //!end
 
-@compute @workgroup_size({{GROUP_THREADS}})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn run(group: vec3<u32>, lane: u32) {
   let i = group.x;
 //!if IS_EMBEDDING
   let row = {{BATCH}}[{{TOKENS_AT}}u + i].x;
@@ -19,20 +21,37 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!if IS_LOGITS
   let row = {{BATCH}}[{{BATCH}}[0].w + i].x;
 //!end
-  var sum = 0.0;
-  for (var col = lane; col < {{COLS}}u; col = col + {{GROUP_THREADS}}u) {
-    sum = sum + input(row, col);
+//!repeat n NORM_LOADS
+  var quad_{{n}} = vec4<f32>();
+  let at_{{n}} = lane + {{n}}u * {{GROUP_THREADS}}u;
+  if (at_{{n}} < {{COLS}}u / 4u) {
+    quad_{{n}} = input_quad(row, at_{{n}});
   }
-  let mean = sum_all(sum, lane) / {{COLS}}.0;
+//!end
+  var sum = vec4<f32>();
+//!repeat n NORM_LOADS
+  sum = sum + quad_{{n}};
+//!end
+  let mean = sum_all(dot(sum, vec4<f32>(1.0)), lane, 0u) / {{COLS}}.0;
   var squares = 0.0;
-  for (var col = lane; col < {{COLS}}u; col = col + {{GROUP_THREADS}}u) {
-    let deviation = input(row, col) - mean;
-    squares = squares + deviation * deviation;
+//!repeat n NORM_LOADS
+  if (at_{{n}} < {{COLS}}u / 4u) {
+    let deviation = quad_{{n}} - mean;
+    squares = squares + dot(deviation, deviation);
   }
-  let scale = inverseSqrt(sum_all(squares, lane) / {{COLS}}.0 + {{EPS}});
-  for (var col = lane; col < {{COLS}}u; col = col + {{GROUP_THREADS}}u) {
-    let weight = bitcast<f32>({{LN_WEIGHT}}[{{LN_WEIGHT_BASE}}u + col / 4u][col % 4u]);
-    let bias = bitcast<f32>({{LN_BIAS}}[{{LN_BIAS_BASE}}u + col / 4u][col % 4u]);
-    {{OUT}}[{{OUT_OFFSET}}u + i * {{OUT_STRIDE}}u + col] = (input(row, col) - mean) * scale * weight + bias;
+//!end
+  let scale = inverseSqrt(sum_all(squares, lane, 1u) / {{COLS}}.0 + {{EPS}});
+//!repeat n NORM_LOADS
+  if (at_{{n}} < {{COLS}}u / 4u) {
+    let weight = bitcast<vec4<f32>>({{LN_WEIGHT}}[{{LN_WEIGHT_BASE}}u + at_{{n}}]);
+    let bias = bitcast<vec4<f32>>({{LN_BIAS}}[{{LN_BIAS_BASE}}u + at_{{n}}]);
+    let out = (quad_{{n}} - mean) * scale * weight + bias;
+    let at = {{OUT_OFFSET}}u + i * {{OUT_STRIDE}}u + at_{{n}} * 4u;
+    {{OUT}}[at] = out.x;
+    {{OUT}}[at + 1u] = out.y;
+    {{OUT}}[at + 2u] = out.z;
+    {{OUT}}[at + 3u] = out.w;
   }
+//!end
 }
+//!include lib/main.wgsl
