@@ -3,7 +3,7 @@
 //
 // Goals: every dtype in every layout, by the emitted index functions; what does not depend on each
 // other shares a dispatch, since each dispatch that waits for another costs about 3 us (H200).
-// Three forms for one token, by what a sixteen-byte load brings (vector_axis.h), and one for many.
+// dense_parts.h says what form a product takes.
 // Non-goals: choosing layouts.
 #pragma once
 
@@ -27,8 +27,6 @@ enum class Epilogue : uint8_t {
   kSquaredRelu,    // y = max(s, 0)^2
 };
 
-class Halves;
-
 struct DenseJob {
   const Tensor* weights = nullptr;  // none: y = x, a copy
   const Activation* x = nullptr;
@@ -44,25 +42,17 @@ struct DenseBatch {
   // For many tokens: the buffer that says how many there are, and where in it: "[0].x".
   const GpuBuffer* batch = nullptr;
   std::string_view count_field = "[0].x";
-  const Halves* halves = nullptr;  // of every x, where wants_tensor_cores()
+  const GpuBuffer* scratch = nullptr;  // dense_scratch_bytes() or more
 };
 
-// Whether the jobs run on tensor cores, by way of halves of their inputs.
-bool wants_tensor_cores(std::span<const DenseJob> jobs, uint32_t num_tokens,
-                        const GpuLimits& limits);
+// What dense_kernels() wants of scratch memory: sums of parts of the cols.
+Result<uint64_t> dense_scratch_bytes(std::span<const DenseJob> jobs, uint32_t num_tokens,
+                                     const GpuLimits& limits);
 
 // The dispatches of the jobs: one, unless they need more bindings than the device has or a matrix
 // is larger than one binding may be. Errors: a matrix that is too large and cannot be split by
 // rows.
 Result<std::vector<Kernel>> dense_kernels(std::string_view label, std::span<const DenseJob> jobs,
                                           const DenseBatch& batch, const GpuLimits& limits);
-
-// Everything about a tensor that lib/weights.wgsl wants to know, under the number `job`, with its
-// emitted index functions; appended to `shader`. `delta_elems` is taken from every offset.
-Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bindings,
-                        const ByteRange& codes, uint64_t delta_elems, ShaderValues& values,
-                        ShaderText& shader);
-// What the dtype's words mean; once a shader.
-Status add_dtype_text(DType dtype, ShaderText& shader);
 
 }  // namespace skein::webgpu

@@ -18,14 +18,10 @@ constexpr uint32_t kMinStorageBuffers = 12;
 constexpr auto kSubgroups = static_cast<WGPUFeatureName>(WGPUNativeFeature_Subgroup);
 constexpr auto kTimestampsInPasses =
     static_cast<WGPUFeatureName>(WGPUNativeFeature_TimestampQueryInsidePasses);
-constexpr auto kCooperativeMatrix =
-    static_cast<WGPUFeatureName>(WGPUNativeFeature_CooperativeMatrix);
-constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, WGPUFeatureName_ShaderF16,
-                                  kSubgroups, kTimestampsInPasses, kCooperativeMatrix};
+// None that the library calls experimental: adapters list those, and no device is given with them.
+constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, kSubgroups, kTimestampsInPasses};
 // Longer than a token of a large model, shorter than what a user would call busy.
 constexpr std::chrono::milliseconds kMaxSpin(10);
-// Workgroup memory of the largest tile of tensor.wgsl.
-constexpr uint32_t kTensorGroupBytes = 32768;
 
 Result<WGPUInstanceBackend> wanted_backends() {
   const char* value = std::getenv("WGPU_BACKEND");
@@ -198,22 +194,13 @@ Status Gpu::open_device(bool is_plain) {
   std::erase_if(features, [&](WGPUFeatureName feature) {
     return api_.AdapterHasFeature(adapter_.get(), feature) == 0;
   });
-  Status opened = request_device(limits, features);
-  // Experimental features may be listed and still not be had.
-  if (!opened && !features.empty()) {
-    features.clear();
-    opened = request_device(limits, features);
-  }
-  SKEIN_RETURN_IF_ERROR(opened);
+  SKEIN_RETURN_IF_ERROR(request_device(limits, features));
   const auto has = [&](WGPUFeatureName feature) {
     return std::find(features.begin(), features.end(), feature) != features.end();
   };
   limits_.is_software = is_cpu();
   limits_.has_subgroups = has(kSubgroups);
   limits_.has_timestamps = has(kTimestampsInPasses);
-  limits_.has_tensor_cores = limits_.has_subgroups && has(WGPUFeatureName_ShaderF16) &&
-                             has(kCooperativeMatrix) &&
-                             limits_.max_group_bytes >= kTensorGroupBytes;
   return {};
 }
 

@@ -44,8 +44,6 @@ struct GpuLimits {
   // What only some devices have; there is a way without each.
   bool has_subgroups = false;   // sums over the threads of a subgroup
   bool has_timestamps = false;  // inside a pass
-  bool has_tensor_cores =
-      false;  // 16 x 16 x 16 products of f16 into f32 by subgroups of 32 (tried)
 };
 
 // Owns one reference to an object of the API.
@@ -107,8 +105,6 @@ class Gpu {
   void limit_buffers(uint64_t num_bytes) noexcept {
     limits_.max_buffer_bytes = std::min(limits_.max_buffer_bytes, num_bytes);
   }
-  // Where it turned out that a feature is not what it should be.
-  void disable_tensor_cores() noexcept { limits_.has_tensor_cores = false; }
 
   // The first thing that went wrong since the last call, as one line.
   Status take_error();

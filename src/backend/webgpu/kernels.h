@@ -29,8 +29,7 @@ struct Kernel {
   std::string label;  // "ffn_key f16 row_major"
   ShaderText shader;
   Bindings bindings;
-  uint32_t x = 1, y = 1;
-  std::vector<std::string_view> enables = {};  // extensions of WGSL
+  uint32_t x = 1, y = 1, z = 1;
 };
 
 // What makes one step differ from another.

@@ -92,6 +92,10 @@ struct Case {
   uint32_t num_emb = 64;
   ActivationLayout layout = ActivationLayout::kPacked;
   WebGpuOptions options = {};
+  // Tokens of the two slots: passes of two, one and sixteen, or of more than share loads. Each has
+  // shaders of its own, which lavapipe takes a second and more to compile.
+  std::vector<uint32_t> lengths = {13, 3};
+  std::vector<uint32_t> chunks = {1, 100};
 };
 
 // A device without features, and one whose bindings hold the state but not all of ffn.key, 128 KiB:
@@ -107,6 +111,10 @@ WebGpuOptions small_bindings() {
   return options;
 }
 
+Case many_tokens(const char* name, DType dtype, const char* dense, const char* ffn_value) {
+  return {name, dtype, dense, ffn_value, 128, ActivationLayout::kPacked, {}, {67, 3}, {100}};
+}
+
 class WebGpuParityTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WebGpuParityTest, AgreesWithTheReferenceInAnyChunking) {
@@ -117,20 +125,18 @@ TEST_P(WebGpuParityTest, AgreesWithTheReferenceInAnyChunking) {
   WeightFormat format;
   format.dtype = c.dtype;
   ReferenceBackend reference;
-  // Passes of two tokens, one and many: each has shaders of its own, which lavapipe takes a second
-  // and more to compile.
-  const std::vector<uint32_t> lengths = {13, 3};
-  const Outcome expected = run(reference, dims, format, lengths, 100, ActivationLayout::kSeparate);
+  const Outcome expected =
+      run(reference, dims, format, c.lengths, 100, ActivationLayout::kSeparate);
   format.dense = *parse_layout(c.dense);
   format.ffn_value = *parse_layout(c.ffn_value);
-  for (const uint32_t chunk : {1u, 100u}) {
+  for (const uint32_t chunk : c.chunks) {
     SCOPED_TRACE(fmt::format("chunk {}", chunk));
     const Outcome whole =
         chunk == 100 ? expected
                      : run(reference, dims,
                            {c.dtype, Layout::row_major(), Layout::row_major(), Layout::col_major()},
-                           lengths, chunk, ActivationLayout::kSeparate);
-    const Outcome found = run(**made, dims, format, lengths, chunk, c.layout);
+                           c.lengths, chunk, ActivationLayout::kSeparate);
+    const Outcome found = run(**made, dims, format, c.lengths, chunk, c.layout);
     expect_near("logits", whole.logits, found.logits);
     expect_near("state", whole.state, found.state);
   }
@@ -150,6 +156,11 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"bf16_row_major", DType::kBF16, "row_major", "col_major"},
                       Case{"int8_col_major", DType::kInt8, "row_major", "col_major", 128},
                       Case{"nf4_col_major", DType::kNF4, "row_major", "col_major", 128},
+                      many_tokens("f16_many_tokens", DType::kF16, "row_major", "col_major@128B"),
+                      many_tokens("f32_many_tokens", DType::kF32, "interleave(8,12,4)",
+                                  "morton(3)"),
+                      many_tokens("int8_many_tokens", DType::kInt8, "row_major", "col_major"),
+                      many_tokens("nf4_many_tokens", DType::kNF4, "row_major", "col_major"),
                       Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
                            ActivationLayout::kPacked, plain_options()},
                       Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,

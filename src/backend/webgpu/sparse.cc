@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "backend/webgpu/dense.h"
 #include "backend/webgpu/vector_axis.h"
+#include "backend/webgpu/weights_text.h"
 #include "base/bits.h"
 #include "tensor/codec.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "backend/webgpu/dense.h"
+#include "backend/webgpu/weights_text.h"
 #include "base/bits.h"
 
 namespace skein::webgpu {
@@ -11,8 +11,7 @@ namespace {
 constexpr std::string_view kBatchType = "array<vec4<u32>>";
 constexpr uint32_t kNormThreads = 256;
 constexpr uint32_t kWkvParts = 4;  // threads that share one value index of a head
-
-std::string number(float value) { return fmt::format("{:.9e}", value); }
+constexpr uint32_t kLongRun = 8;   // tokens from which on one thread has it all
 
 // The values that say where an activation is: NAME, NAME_OFFSET, NAME_STRIDE.
 Status bind_activation(std::string_view name, const Activation& activation, uint64_t num_rows,
@@ -320,7 +319,10 @@ Result<Kernel> wkv_kernel(const LayerArgs& args, const GpuBuffer& batch_buffer,
   values.set("HEAD_QUADS", args.dims.head_size / 4);
   values.set("NORMALIZE_EPS", number(kNormalizeEps));
   values.set("GN_EPS", number(kGroupNormEps));
-  return finish("wkv", "wkv.wgsl", std::move(bindings), {}, values, args.dims.num_heads,
+  values.set("TWO_HEADS_QUADS", 2 * args.dims.head_size / 4);
+  const bool is_long = num_tokens >= kLongRun * args.batch.runs.size();
+  const char* file = is_long ? "wkv_long.wgsl" : "wkv.wgsl";
+  return finish("wkv", file, std::move(bindings), {}, values, args.dims.num_heads,
                 args.batch.runs.size(), limits);
 }
 

@@ -8,12 +8,10 @@
 
 #include "backend/webgpu/dense.h"
 #include "backend/webgpu/device_memory.h"
-#include "backend/webgpu/halves.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
-#include "backend/webgpu/tensor_check.h"
 #include "base/bits.h"
-#include "base/float16.h"
+#include "tensor/pack_kernels.h"
 
 namespace skein {
 namespace {
@@ -61,17 +59,20 @@ enum class StepId : uint8_t {
 
 // One row of a plain matrix as floats.
 void gather_row(const Tensor& emb, uint64_t row, std::span<float> out) {
-  const std::byte* data = emb.host_data();
-  for (uint64_t col = 0; col < out.size(); ++col) {
-    const uint64_t at = emb.mapping()(row, col);
+  const uint64_t elem_bytes = element_bits(emb.dtype()) / 8;
+  const auto at = [&](uint64_t col) {
+    return emb.host_data() + emb.mapping()(row, col) * elem_bytes;
+  };
+  const auto convert = [&](uint64_t col, uint64_t count) {
+    auto* to = reinterpret_cast<std::byte*>(&out[col]);
     if (emb.dtype() == DType::kF32) {
-      std::memcpy(&out[col], data + at * sizeof(float), sizeof(float));
-      continue;
+      std::memcpy(to, at(col), count * sizeof(float));
+    } else {
+      convert_run(at(col), emb.dtype(), to, DType::kF32, count);
     }
-    uint16_t bits = 0;
-    std::memcpy(&bits, data + at * sizeof(bits), sizeof(bits));
-    out[col] = emb.dtype() == DType::kF16 ? f32_from(F16{bits}) : f32_from(BF16{bits});
-  }
+  };
+  if (emb.layout().kind == LayoutKind::kRowMajor) return convert(0, out.size());
+  for (uint64_t col = 0; col < out.size(); ++col) convert(col, 1);
 }
 
 class WebGpuBackend final : public Backend {
@@ -86,7 +87,7 @@ class WebGpuBackend final : public Backend {
   ~WebGpuBackend() override {
     // Buffers of ours go while the caches still stand.
     batch_buffer_.reset();
-    halves_.reset();
+    scratch_.reset();
     rows_ = sums_ = other_x_ = {};
   }
 
@@ -169,14 +170,13 @@ class WebGpuBackend final : public Backend {
   std::shared_ptr<Core> core_;
   std::shared_ptr<Gpu> gpu_;
   std::shared_ptr<GpuBuffer> batch_buffer_;
-  std::vector<uint32_t> batch_words_;  // what batch_buffer_ holds
-  Activation rows_;                    // [T][C] embeddings that the host looked up
-  Activation sums_;                    // [splits][C] what a sparse product left
-  Activation other_x_;                 // [1][C]
-  uint32_t pending_splits_ = 0;        // of sums_: not yet in x
+  std::vector<uint32_t> batch_words_;   // what batch_buffer_ holds
+  Activation rows_;                     // [T][C] embeddings that the host looked up
+  Activation sums_;                     // [splits][C] what a sparse product left
+  Activation other_x_;                  // [1][C]
+  std::shared_ptr<GpuBuffer> scratch_;  // of products of many tokens
+  uint32_t pending_splits_ = 0;         // of sums_: not yet in x
   bool x_is_other_ = false;
-  std::shared_ptr<GpuBuffer> halves_;  // scratch of tensor cores
-  bool are_tensor_cores_checked_ = false;
 };
 
 // Keeps `out` where it is large enough.
@@ -239,32 +239,15 @@ Status WebGpuBackend::run_dense(StepId step, std::string_view label, const Batch
     if (job.bias != nullptr) key.add(*job.bias);
     if (job.other != nullptr) key.add(*job.other);
   }
-  if (wants_tensor_cores(jobs, num_tokens, gpu_->limits()) && !are_tensor_cores_checked_) {
-    are_tensor_cores_checked_ = true;
-    if (!check_tensor_cores(*core_->memory, core_->kernels, gpu_->limits())) {
-      gpu_->disable_tensor_cores();
-      // An error of the device that the check has met is none of the model's.
-      if (!gpu_->is_lost()) static_cast<void>(gpu_->take_error());
+  return core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
+    SKEIN_ASSIGN_OR_RETURN(const uint64_t scratch_bytes,
+                           dense_scratch_bytes(jobs, num_tokens, gpu_->limits()));
+    if (scratch_bytes > 0 && (scratch_ == nullptr || scratch_->num_bytes() < scratch_bytes)) {
+      // The steps that use the smaller one are made again.
+      SKEIN_ASSIGN_OR_RETURN(scratch_, core_->memory->allocate(std::bit_ceil(scratch_bytes)));
     }
-  }
-  if (!wants_tensor_cores(jobs, num_tokens, gpu_->limits())) {
-    return core_->kernels.run(key, [&] {
-      return dense_kernels(label, jobs, {num_tokens, batch_buffer_.get(), count_field},
-                           gpu_->limits());
-    });
-  }
-  std::vector<const Activation*> inputs;
-  for (const DenseJob& job : jobs) {
-    if (job.weights != nullptr) inputs.push_back(job.x);
-  }
-  Halves halves(inputs, num_tokens);
-  if (halves_ == nullptr || halves_->num_bytes() < halves.num_bytes()) {
-    SKEIN_ASSIGN_OR_RETURN(halves_, core_->memory->allocate(std::bit_ceil(halves.num_bytes())));
-  }
-  halves.set_buffer(halves_);
-  key.add(halves_->id());
-  return core_->kernels.run(key, [&] {
-    return dense_kernels(label, jobs, {num_tokens, batch_buffer_.get(), count_field, &halves},
+    return dense_kernels(label, jobs,
+                         {num_tokens, batch_buffer_.get(), count_field, scratch_.get()},
                          gpu_->limits());
   });
 }

@@ -35,7 +35,7 @@ namespace skein::webgpu {
   F(DevicePushErrorScope)                 \
   F(DevicePopErrorScope)                  \
   F(DeviceCreateBuffer)                   \
-  F(DeviceCreateShaderModule)             \
+  F(DeviceCreateShaderModuleTrusted)      \
   F(DeviceCreateBindGroupLayout)          \
   F(DeviceCreatePipelineLayout)           \
   F(DeviceCreateComputePipeline)          \

@@ -1,94 +1,149 @@
 // Job {{J}}, matrix times many vectors: a workgroup makes {{TILE_ROWS}} rows of {{TILE_TOKENS}} tokens, {{TILE_COLS}} cols at a
-// time; a thread four rows of {{THREAD_TOKENS}} tokens. Any number of tokens, rows and cols.
-fn run_{{J}}(group: u32, token_group: u32, lane: u32) {
+// time, of one of {{SPLITS}} parts of the cols; a thread four rows of {{TOKEN_QUADS}} times four tokens. Any number of tokens,
+// rows and cols. While a tile is multiplied, the next one is on its way to registers. The sums of several parts are added by
+// sum_splits.wgsl.
+fn run_{{J}}(group: u32, token_group: u32, split: u32, lane: u32) {
   let num_tokens = {{NUM_TOKENS}};
   let row_base = {{ROW_BEGIN}}u + group * {{TILE_ROWS}}u;
   let token_base = token_group * {{TILE_TOKENS}}u;
   let my_row = lane % {{ROW_THREADS}}u;
-  let my_token = lane / {{ROW_THREADS}}u;
-//!repeat n THREAD_TOKENS
-  var sum_{{n}} = vec4<f32>();
+  let my_token = lane / {{ROW_THREADS}}u * {{TOKEN_QUADS}}u;
+//!repeat z TOKEN_QUADS
+//!repeat c 4
+  var sum_{{z}}_{{c}} = vec4<f32>();
 //!end
-  for (var col_base = 0u; col_base < {{COLS}}u; col_base = col_base + {{TILE_COLS}}u) {
-//!if FROM_ROWS
-    for (var i = lane; i < {{TILE_VECS}}u; i = i + {{GROUP_THREADS}}u) {
-      let part = i % {{ROW_VECS}}u * {{VEC}}u;
-      let row_in = i / {{ROW_VECS}}u;
-      let row = row_base + row_in;
-      let col = col_base + part;
-      let inside = row < {{ROWS}}u && col < {{COLS}}u;
-      var words = vec4<u32>();
-      if (inside) {
-        words = words_{{J}}(row, col);
-      }
-//!if SCALED
-      var scale = vec2<f32>();
-      if (inside) {
-        scale = scale_{{J}}(row, col);
-      }
 //!end
+  let first_step = split * {{SPLIT_STEPS}}u;
+  let end_step = min(first_step + {{SPLIT_STEPS}}u, {{STEPS}}u);
+  for (var step = first_step; step <= end_step; step = step + 1u) {
+    let col_base = step * {{TILE_COLS}}u;
+    // Neighbouring threads take neighbours of workgroup memory.
+//!repeat i WEIGHT_LOADS
+//!if IS_BY_COLS
+    let row_in_{{i}} = ({{i}}u * {{GROUP_THREADS}}u + lane) % {{TILE_ROWS}}u;
+    let col_in_{{i}} = ({{i}}u * {{GROUP_THREADS}}u + lane) / {{TILE_ROWS}}u * {{VEC}}u;
+//!else
+    let row_in_{{i}} = ({{i}}u * {{GROUP_THREADS}}u + lane) % {{ROW_ITEMS}}u * {{ITEM_ROWS}}u;
+    let col_in_{{i}} = ({{i}}u * {{GROUP_THREADS}}u + lane) / {{ROW_ITEMS}}u;
+//!end
+    let has_{{i}} = col_in_{{i}} < {{TILE_COLS}}u && col_base + col_in_{{i}} < {{COLS}}u && row_base + row_in_{{i}} < {{ROWS}}u;
+//!if IS_BY_VECTORS
+    var load_{{i}} = vec4<u32>();
+//!if SCALED_BY_COLS
+    var by_{{i}} = vec2<f32>();
+//!end
+    if (has_{{i}}) {
+      load_{{i}} = words_{{J}}(row_base + row_in_{{i}}, col_base + col_in_{{i}});
+//!if SCALED_BY_COLS
+      by_{{i}} = scale_{{J}}(row_base + row_in_{{i}}, col_base + col_in_{{i}});
+//!end
+    }
+//!else
+    var one_{{i}} = 0.0;
+    if (has_{{i}}) {
+      one_{{i}} = weight_{{J}}(row_base + row_in_{{i}}, col_base + col_in_{{i}});
+    }
+//!end
+//!end
+//!repeat i X_LOADS
+    let token_in_{{i}} = ({{i}}u * {{GROUP_THREADS}}u + lane) % {{TILE_TOKENS}}u;
+    let x_col_in_{{i}} = ({{i}}u * {{GROUP_THREADS}}u + lane) / {{TILE_TOKENS}}u * {{X_VEC}}u;
+    let has_x_{{i}} = token_base + token_in_{{i}} < num_tokens && col_base + x_col_in_{{i}} < {{COLS}}u;
+//!if X_QUADS
+    var x_{{i}} = vec4<f32>();
+    if (has_x_{{i}}) {
+      x_{{i}} = {{X}}[{{X_OFFSET}}u + ((token_base + token_in_{{i}}) * {{X_STRIDE}}u + col_base + x_col_in_{{i}}) / 4u];
+    }
+//!else
+    var x_{{i}} = 0.0;
+    if (has_x_{{i}}) {
+      x_{{i}} = {{X}}[{{X_OFFSET}}u + (token_base + token_in_{{i}}) * {{X_STRIDE}}u + col_base + x_col_in_{{i}}];
+    }
+//!end
+//!end
+    if (step > first_step) {
+      for (var k = 0u; k < {{TILE_COLS}}u; k = k + {{UNROLL}}u) {
+        let at_w = k * {{ROW_THREADS}}u + my_row;
+        let at_x = k * {{TILE_TOKEN_QUADS}}u + my_token;
+//!repeat u UNROLL
+        {
+          let w = weight_tile[at_w + {{u}}u * {{ROW_THREADS}}u];
+//!repeat z TOKEN_QUADS
+          let x_{{z}} = x_tile[at_x + {{u}}u * {{TILE_TOKEN_QUADS}}u + {{z}}u];
+//!repeat c 4
+          sum_{{z}}_{{c}} = fma(w, vec4<f32>(x_{{z}}[{{c}}]), sum_{{z}}_{{c}});
+//!end
+//!end
+        }
+//!end
+      }
+    }
+    workgroupBarrier();
+//!repeat i WEIGHT_LOADS
+    if (col_in_{{i}} < {{TILE_COLS}}u) {
+//!if IS_BY_VECTORS
 //!repeat q QUADS
       {
+//!if SCALED_BY_COLS
+        let quad = {{DTYPE}}_quad_{{q}}(load_{{i}}) * by_{{i}}.x + by_{{i}}.y;
+//!else
 //!if SCALED
-        let quad = {{DTYPE}}_quad_{{q}}(words) * scale.x + scale.y;
+        let by = scales_{{J}}(min(row_base + row_in_{{i}} + {{q}}u * 4u, {{LAST_QUAD}}u), min(col_base + col_in_{{i}}, {{COLS}}u - 1u));
+        let quad = select(vec4<f32>(), {{DTYPE}}_quad_{{q}}(load_{{i}}) * by[0] + by[1], has_{{i}});
 //!else
-        let quad = {{DTYPE}}_quad_{{q}}(words);
+        let quad = {{DTYPE}}_quad_{{q}}(load_{{i}});
 //!end
-        let at_w = (part + {{q}}u * 4u) * {{TILE_ROWS}}u + row_in;
-        weight_tile[at_w] = quad.x;
-        weight_tile[at_w + {{TILE_ROWS}}u] = quad.y;
-        weight_tile[at_w + 2u * {{TILE_ROWS}}u] = quad.z;
-        weight_tile[at_w + 3u * {{TILE_ROWS}}u] = quad.w;
+//!end
+//!if IS_BY_COLS
+        let at = (col_in_{{i}} + {{q}}u * 4u) * {{ROW_THREADS}}u + row_in_{{i}} / 4u;
+        weight_tile[at][row_in_{{i}} % 4u] = quad.x;
+        weight_tile[at + {{ROW_THREADS}}u][row_in_{{i}} % 4u] = quad.y;
+        weight_tile[at + 2u * {{ROW_THREADS}}u][row_in_{{i}} % 4u] = quad.z;
+        weight_tile[at + 3u * {{ROW_THREADS}}u][row_in_{{i}} % 4u] = quad.w;
+//!else
+        weight_tile[col_in_{{i}} * {{ROW_THREADS}}u + row_in_{{i}} / 4u + {{q}}u] = quad;
+//!end
       }
 //!end
-    }
 //!else
-    for (var i = lane; i < {{TILE_ROWS}}u * {{TILE_COLS}}u; i = i + {{GROUP_THREADS}}u) {
-      // Neighbouring threads take neighbours in memory: rows of a col, or cols of a row.
-//!if ROWS_FIRST
-      let row_in = i % {{TILE_ROWS}}u;
-      let col_in = i / {{TILE_ROWS}}u;
+      weight_tile[col_in_{{i}} * {{ROW_THREADS}}u + row_in_{{i}} / 4u][row_in_{{i}} % 4u] = one_{{i}};
+//!end
+    }
+//!end
+//!repeat i X_LOADS
+    {
+      let at = x_col_in_{{i}} * {{TILE_TOKEN_QUADS}}u + token_in_{{i}} / 4u;
+//!if X_QUADS
+      x_tile[at][token_in_{{i}} % 4u] = x_{{i}}.x;
+      x_tile[at + {{TILE_TOKEN_QUADS}}u][token_in_{{i}} % 4u] = x_{{i}}.y;
+      x_tile[at + 2u * {{TILE_TOKEN_QUADS}}u][token_in_{{i}} % 4u] = x_{{i}}.z;
+      x_tile[at + 3u * {{TILE_TOKEN_QUADS}}u][token_in_{{i}} % 4u] = x_{{i}}.w;
 //!else
-      let row_in = i / {{TILE_COLS}}u;
-      let col_in = i % {{TILE_COLS}}u;
-//!end
-      var weight = 0.0;
-      if (row_base + row_in < {{ROWS}}u && col_base + col_in < {{COLS}}u) {
-        weight = weight_{{J}}(row_base + row_in, col_base + col_in);
-      }
-      weight_tile[col_in * {{TILE_ROWS}}u + row_in] = weight;
-    }
-//!end
-    for (var i = lane; i < {{TILE_TOKENS}}u * {{TILE_COLS}}u; i = i + {{GROUP_THREADS}}u) {
-      let token = token_base + i / {{TILE_COLS}}u;
-      let col = col_base + i % {{TILE_COLS}}u;
-      var x = 0.0;
-      if (token < num_tokens && col < {{COLS}}u) {
-        x = {{X}}[{{X_OFFSET}}u + token * {{X_STRIDE}}u + col];
-      }
-      x_tile[i % {{TILE_COLS}}u * {{TILE_TOKENS}}u + i / {{TILE_COLS}}u] = x;
-    }
-    workgroupBarrier();
-    for (var k = 0u; k < {{TILE_COLS}}u; k = k + 1u) {
-      let at_k = k * {{TILE_ROWS}}u + my_row;
-      let w = vec4<f32>(weight_tile[at_k], weight_tile[at_k + {{ROW_THREADS}}u],
-                        weight_tile[at_k + 2u * {{ROW_THREADS}}u], weight_tile[at_k + 3u * {{ROW_THREADS}}u]);
-//!repeat n THREAD_TOKENS
-      sum_{{n}} = sum_{{n}} + w * x_tile[k * {{TILE_TOKENS}}u + my_token * {{THREAD_TOKENS}}u + {{n}}u];
+      x_tile[at][token_in_{{i}} % 4u] = x_{{i}};
 //!end
     }
+//!end
     workgroupBarrier();
   }
-//!repeat n THREAD_TOKENS
+  let row = row_base + my_row * 4u;
+//!repeat z TOKEN_QUADS
+//!repeat c 4
   {
-    let token = token_base + my_token * {{THREAD_TOKENS}}u + {{n}}u;
+    let token = token_base + (my_token + {{z}}u) * 4u + {{c}}u;
     if (token < num_tokens) {
-      let row = row_base + my_row;
-      if (row < {{ROWS}}u) { store_{{J}}(token, row, sum_{{n}}.x); }
-      if (row + {{ROW_THREADS}}u < {{ROWS}}u) { store_{{J}}(token, row + {{ROW_THREADS}}u, sum_{{n}}.y); }
-      if (row + 2u * {{ROW_THREADS}}u < {{ROWS}}u) { store_{{J}}(token, row + 2u * {{ROW_THREADS}}u, sum_{{n}}.z); }
-      if (row + 3u * {{ROW_THREADS}}u < {{ROWS}}u) { store_{{J}}(token, row + 3u * {{ROW_THREADS}}u, sum_{{n}}.w); }
+//!if IS_SPLIT
+      if (row < {{ROWS}}u) {
+        {{SUMS}}[{{SUMS_BASE}}u + (split * num_tokens + token) * {{SPLIT_QUADS}}u + (row - {{ROW_BEGIN}}u) / 4u] = sum_{{z}}_{{c}};
+      }
+//!else
+//!repeat d 4
+      if (row + {{d}}u < {{ROWS}}u) {
+        store_{{J}}(token, row + {{d}}u, sum_{{z}}_{{c}}[{{d}}]);
+      }
+//!end
+//!end
     }
   }
+//!end
 //!end
 }

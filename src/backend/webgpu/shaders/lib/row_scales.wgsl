@@ -1,0 +1,27 @@
+// Job {{J}}: of four rows that begin with `row`, a multiple of four, what the codes' values in `col` are multiplied by,
+// and what is added to the products.
+fn scales_{{J}}(row: u32, col: u32) -> array<vec4<f32>, 2> {
+//!if SCALE_QUADS
+  let at = scale_offset_{{J}}(row, col / {{BLOCK}}u);
+//!if IS_INT8
+  let words = {{S}}[{{SCALE_BASE}}u + at / 4u];
+  let first = unpack2x16float(words.x);
+  let second = unpack2x16float(words.y);
+  let third = unpack2x16float(words.z);
+  let fourth = unpack2x16float(words.w);
+  let low = vec4<f32>(first.x, second.x, third.x, fourth.x);
+  return array<vec4<f32>, 2>(vec4<f32>(first.y, second.y, third.y, fourth.y) - low, low);
+//!else
+  let words = {{S}}[{{SCALE_BASE}}u + at / 8u];
+  let pairs = select(words.xy, words.zw, at / 4u % 2u == 1u);
+  return array<vec4<f32>, 2>(vec4<f32>(unpack2x16float(pairs.x), unpack2x16float(pairs.y)), vec4<f32>());
+//!end
+//!else
+  let first = scale_{{J}}(row, col);
+  let second = scale_{{J}}(row + 1u, col);
+  let third = scale_{{J}}(row + 2u, col);
+  let fourth = scale_{{J}}(row + 3u, col);
+  return array<vec4<f32>, 2>(vec4<f32>(first.x, second.x, third.x, fourth.x),
+                             vec4<f32>(first.y, second.y, third.y, fourth.y));
+//!end
+}

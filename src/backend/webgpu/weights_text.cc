@@ -1,0 +1,61 @@
+#include "backend/webgpu/weights_text.h"
+
+#include "backend/webgpu/dense_parts.h"
+#include "layout/wgsl.h"
+#include "tensor/codec.h"
+
+namespace skein::webgpu {
+
+std::string number(float value) { return fmt::format("{:.9e}", value); }
+
+Status add_dtype_text(DType dtype, ShaderText& shader) {
+  ShaderValues values;
+  values.set("DTYPE", to_string(dtype));
+  values.set("IS_F32", dtype == DType::kF32 ? 1 : 0);
+  values.set("IS_F16", dtype == DType::kF16 ? 1 : 0);
+  values.set("IS_BF16", dtype == DType::kBF16 ? 1 : 0);
+  if (dtype == DType::kInt8) return shader.add_file("lib/int8.wgsl", values);
+  if (!is_quantized(dtype)) return shader.add_file("lib/plain.wgsl", values);
+  std::string codes;
+  for (const float code : code_table(dtype)) {
+    codes += (codes.empty() ? "" : ", ") + number(code);
+  }
+  values.set("CODES", codes);
+  return shader.add_file("lib/code4.wgsl", values);
+}
+
+Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bindings,
+                        const ByteRange& codes, uint64_t delta_elems, ShaderValues& values,
+                        ShaderText& shader) {
+  const DType dtype = tensor.dtype();
+  const uint32_t vec = vector_elems(dtype);
+  SKEIN_ASSIGN_OR_RETURN(const std::string offset,
+                         emit_wgsl(tensor.mapping(), fmt::format("offset_{}", job)));
+  shader.add_text(offset, "layout " + to_string(tensor.layout()));
+  const Bindings::Place place = bindings.weights(codes);
+  values.set("J", job);
+  values.set("DTYPE", to_string(dtype));
+  values.set("LAYOUT", to_string(tensor.layout()));
+  values.set("ROWS", tensor.rows());
+  values.set("COLS", tensor.cols());
+  values.set("VEC", vec);
+  values.set("QUADS", vec / 4);
+  values.set("PER_WORD", vec / 4);
+  values.set("W", place.name);
+  values.set("BASE", place.offset_bytes / 16);
+  values.set("DELTA", delta_elems);
+  values.set("SCALED", is_quantized(dtype) ? 1 : 0);
+  values.set("IS_INT8", dtype == DType::kInt8 ? 1 : 0);
+  values.set("BLOCK", block_cols(dtype));
+  if (is_quantized(dtype)) {
+    SKEIN_ASSIGN_OR_RETURN(const std::string scale_offset,
+                           emit_wgsl(tensor.scales_mapping(), fmt::format("scale_offset_{}", job)));
+    shader.add_text(scale_offset, "scales of layout " + to_string(tensor.layout()));
+    const Bindings::Place scales = bindings.weights(scales_range(tensor));
+    values.set("S", scales.name);
+    values.set("SCALE_BASE", scales.offset_bytes / 16);
+  }
+  return shader.add_file("lib/weights.wgsl", values);
+}
+
+}  // namespace skein::webgpu

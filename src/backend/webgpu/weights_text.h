@@ -1,0 +1,24 @@
+// Weights in shaders: the text that reads a tensor, whatever its dtype and layout.
+//
+// Goals: index functions come from layout/, dtypes from lib/plain.wgsl, lib/int8.wgsl and
+// lib/code4.wgsl. Non-goals: what is done with the weights.
+#pragma once
+
+#include "backend/webgpu/bindings.h"
+#include "backend/webgpu/shader_library.h"
+#include "tensor/tensor.h"
+
+namespace skein::webgpu {
+
+// A number as the text of an f32.
+std::string number(float value);
+
+// Everything about a tensor that lib/weights.wgsl wants to know, under the number `job`, with its
+// emitted index functions; appended to `shader`. `delta_elems` is taken from every offset.
+Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bindings,
+                        const ByteRange& codes, uint64_t delta_elems, ShaderValues& values,
+                        ShaderText& shader);
+// What the dtype's words mean; once a shader.
+Status add_dtype_text(DType dtype, ShaderText& shader);
+
+}  // namespace skein::webgpu
