@@ -36,7 +36,8 @@ std::atomic<int64_t> g_executed{0};
 bool is_supported(const CpuTarget& target) {
   // The scalar target is compiled in but is no feature of a CPU.
   if (target.highway_target == HWY_BASELINE_SCALAR) return true;
-  if ((hwy::SupportedTargets() & target.highway_target) == 0) return false;
+  // In this program and of this CPU.
+  if ((HWY_TARGETS & hwy::SupportedTargets() & target.highway_target) == 0) return false;
   return !target.needs_avx512_bf16 || cpu_has_avx512_bf16();
 }
 
