@@ -3,9 +3,9 @@
 // is chosen at run time. Compiled once per target.
 //
 // A *pair* is 2 * kLanes codes that lie side by side from a byte on. 4-bit codes come out of memory
-// as their even and their odd elements, one permutation an element cheaper than in order, so a pair
-// of vectors has an order of the codec's: in_order() makes it that of memory, from_order() the
-// reverse. A kernel sums in the codec's order and reorders once a block.
+// cheapest in another order, so a pair of vectors has an order of the codec's: in_order() makes it
+// that of memory, from_order() the reverse. A kernel sums in the codec's order and reorders once a
+// block.
 #include <cstring>
 
 #include "backend/cpu/quant-inl.h"
@@ -26,16 +26,63 @@ struct VecPair {
   F32Vec b;
 };
 
+struct NibblePair {
+  U32Vec a;
+  U32Vec b;
+};
+
+// How a pair of 4-bit codes comes out of memory, and its order.
+//
+// AVX-512: 8 bytes, to all 64-bit lanes by the load alone, then each 32-bit lane shifted to its own
+// code: a vector's elements are 0, 8, 1, 9, ... Three operations a vector with look-up and FMA, and
+// one shuffle. Measured 2026-11-23, Zen 5, 8 vectors in L1: 1.74 ns; bytes widened by the load,
+// which is a shuffle, and shifted for the second vector, 2.02.
+//
+// Others: bytes widened, the even elements in one vector and the odd ones in the other.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+
+HWY_INLINE U32Vec load_nibble_vec(const uint8_t* p) {
+  const hn::Repartition<uint64_t, F32Tag> d64;
+  HWY_ALIGN static constexpr uint32_t kShifts[16] = {0,  0,  4,  4,  8,  8,  12, 12,
+                                                     16, 16, 20, 20, 24, 24, 28, 28};
+  uint64_t bits;
+  std::memcpy(&bits, p, sizeof(bits));
+  return hn::Shr(hn::BitCast(U32Tag(), hn::Set(d64, bits)), hn::Load(U32Tag(), kShifts));
+}
+HWY_INLINE NibblePair load_nibble_pair(const uint8_t* p) {
+  return {load_nibble_vec(p), load_nibble_vec(p + 8)};
+}
+
+// {0, 8, 1, 9, ...} -> {0, 1, 2, 3, ...} in each vector.
+HWY_INLINE VecPair nibbles_in_order(VecPair v) {
+  const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  return {F32Vec{_mm512_permutexvar_ps(order, v.a.raw)},
+          F32Vec{_mm512_permutexvar_ps(order, v.b.raw)}};
+}
+
+// The reverse.
+HWY_INLINE VecPair nibbles_from_order(VecPair v) {
+  const __m512i order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+  return {F32Vec{_mm512_permutexvar_ps(order, v.a.raw)},
+          F32Vec{_mm512_permutexvar_ps(order, v.b.raw)}};
+}
+
+#else
+
+HWY_INLINE NibblePair load_nibble_pair(const uint8_t* p) {
+#if HWY_TARGET == HWY_SCALAR
+  const U32Vec bytes = hn::Set(U32Tag(), uint32_t{*p});
+#else
+  const hn::Rebind<uint8_t, F32Tag> d8;
+  const U32Vec bytes = hn::PromoteTo(U32Tag(), hn::LoadU(d8, p));
+#endif
+  return {bytes, hn::ShiftRight<4>(bytes)};
+}
+
 // {a0, a1, ...}, {b0, b1, ...} -> {a0, b0, a1, b1, ...}, twice kLanes.
-HWY_INLINE VecPair interleave_pair(VecPair v) {
+HWY_INLINE VecPair nibbles_in_order(VecPair v) {
 #if HWY_TARGET == HWY_SCALAR
   return v;
-#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  const __m512i high =
-      _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-  return {F32Vec{_mm512_permutex2var_ps(v.a.raw, low, v.b.raw)},
-          F32Vec{_mm512_permutex2var_ps(v.a.raw, high, v.b.raw)}};
 #else
   const F32Tag d;
   const F32Vec low = hn::InterleaveLower(d, v.a, v.b), high = hn::InterleaveUpper(d, v.a, v.b);
@@ -46,7 +93,7 @@ HWY_INLINE VecPair interleave_pair(VecPair v) {
 }
 
 // The reverse.
-HWY_INLINE VecPair deinterleave_pair(VecPair v) {
+HWY_INLINE VecPair nibbles_from_order(VecPair v) {
 #if HWY_TARGET == HWY_SCALAR
   return v;
 #else
@@ -54,6 +101,8 @@ HWY_INLINE VecPair deinterleave_pair(VecPair v) {
   return {hn::ConcatEven(d, v.b, v.a), hn::ConcatOdd(d, v.b, v.a)};
 #endif
 }
+
+#endif
 
 // w = code * step + min of a block.
 struct Int8Codec {
@@ -101,16 +150,11 @@ struct NibbleCodec {
   explicit NibbleCodec(DType dtype) : table(code_table(dtype)) {}
 
   HWY_INLINE VecPair load_pair(const uint8_t* p) const {
-#if HWY_TARGET == HWY_SCALAR
-    const U32Vec bytes = hn::Set(U32Tag(), uint32_t{*p});
-#else
-    const hn::Rebind<uint8_t, F32Tag> d8;
-    const U32Vec bytes = hn::PromoteTo(U32Tag(), hn::LoadU(d8, p));
-#endif
-    return {table(bytes), table(hn::ShiftRight<4>(bytes))};
+    const NibblePair codes = load_nibble_pair(p);
+    return {table(codes.a), table(codes.b)};
   }
-  static HWY_INLINE VecPair in_order(VecPair v) { return interleave_pair(v); }
-  static HWY_INLINE VecPair from_order(VecPair v) { return deinterleave_pair(v); }
+  static HWY_INLINE VecPair in_order(VecPair v) { return nibbles_in_order(v); }
+  static HWY_INLINE VecPair from_order(VecPair v) { return nibbles_from_order(v); }
 
   struct Steps {
     F32Vec absmax;

@@ -64,7 +64,7 @@ HWY_NOINLINE void add_cols(const Tensor& weights, Range rows, NonZeros x, float*
   const E* base = reinterpret_cast<const E*>(weights.host_data());
   const size_t num_rows = rows.length();
   const auto run_of = [&](uint64_t i) {
-    return base + mapping(rows.begin, uint64_t{x.cols[HWY_MIN(i, x.count - 1)]});
+    return base + mapping(rows.begin, uint64_t{x.cols[HWY_MIN(i, x.count + x.num_next - 1)]});
   };
   if (x.count == 0 && !add) std::memset(y, 0, num_rows * sizeof(float));
   uint64_t i = 0;

@@ -142,15 +142,21 @@ void SparseCall::add_partitions(NonZeros x, uint32_t thread) {
   const Range share = share_of(kNumPartitions * round_up(rows_, kLineElems), kLineElems, thread,
                                pool_.num_threads());
   const uint64_t padded_rows = round_up(rows_, kLineElems);
+  bool is_asked_for = false;
   for (uint64_t place = share.begin; place < share.end;) {
     const auto partition = static_cast<uint32_t>(place / padded_rows);
     const uint64_t partition_end = (partition + uint64_t{1}) * padded_rows;
     const uint64_t end = std::min(share.end, partition_end);
     const Range rows{place % padded_rows, std::min(rows_, place % padded_rows + (end - place))};
     const Range list = partition_of(x, partition);
+    const bool is_next_same = rows.begin == 0 && share.end - place >= 2 * padded_rows;
+    const uint64_t num_next = is_next_same ? partition_of(x, partition + 1).length() : 0;
     float* partial = at<float>(plan_.partials) + partition * plan_.partial_stride;
-    kernel_.add_cols(weights_, rows, {x.cols + list.begin, x.values + list.begin, list.length()},
-                     partial + rows.begin, /*add=*/false);
+    kernel_.add_cols(
+        weights_, rows,
+        {x.cols + list.begin, x.values + list.begin, list.length(), num_next, is_asked_for},
+        partial + rows.begin, /*add=*/false);
+    is_asked_for = num_next != 0 && list.length() != 0;
     place = end;
   }
 }

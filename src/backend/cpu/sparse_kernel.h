@@ -21,11 +21,15 @@ namespace skein {
 inline constexpr uint32_t kSparseRows = 128;
 inline constexpr uint32_t kSparseCols = 256;
 
-// The non-zero elements of one row of x.
+// Non-zero elements of one row of x, a part of the list of all.
 struct NonZeros {
   const uint32_t* cols;
   const float* values;
   uint64_t count;
+  // This many elements follow that the same thread sums next, for the same rows: a kernel asks for
+  // the columns of the first ones (of block codecs those of the first block).
+  uint64_t num_next = 0;
+  bool is_asked_for = false;  // this part has been such a next one
 };
 
 struct SparseKernel {
