@@ -13,7 +13,7 @@ from skein_program import MODEL, VOCAB, ProgramTest, read_safetensors, safetenso
 
 IDS = "0,50,600,3,77,250,8,8"
 SEED = 20261123
-RANK = 2
+RANK = 6
 MATRICES = ("blocks.0.att.receptance.weight", "blocks.1.att.output.weight", "blocks.3.ffn.key.weight",
             "blocks.2.ffn.value.weight", "head.weight")
 
@@ -106,7 +106,7 @@ class LoraTest(ProgramTest):
         folder = self.folder / "adapter"
         folder.mkdir()
         (folder / "adapter_model.safetensors").write_bytes(formats.safetensors(self.lora(changes, "peft")))
-        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": 4}))
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK}))
         twice = self.write("merged.safetensors", formats.safetensors(self.merged(changes, 2)))
         self.assertEqual(self.logits(model, "--lora", folder), self.logits(twice))
         half = self.write("half.safetensors", formats.safetensors(self.merged(changes, 1)))

@@ -118,6 +118,25 @@ std::vector<float> values_of(const TensorInfo& tensor, uint64_t rows, uint64_t c
   return turned;
 }
 
+constexpr uint64_t kRowsAtOnce = 4;
+
+// sums += factors[i] * row i of `rows`, up to four rows, so that sums is read and written once for
+// four of them.
+void add_rows(const float* factors, const float* rows, uint64_t count, std::span<float> sums) {
+  const uint64_t cols = sums.size();
+  if (count < kRowsAtOnce) {
+    for (uint64_t i = 0; i < count; ++i) {
+      for (uint64_t col = 0; col < cols; ++col) sums[col] += factors[i] * rows[i * cols + col];
+    }
+    return;
+  }
+  const float f0 = factors[0], f1 = factors[1], f2 = factors[2], f3 = factors[3];
+  const float *r0 = rows, *r1 = r0 + cols, *r2 = r1 + cols, *r3 = r2 + cols;
+  for (uint64_t col = 0; col < cols; ++col) {
+    sums[col] += f0 * r0[col] + f1 * r1[col] + f2 * r2[col] + f3 * r3[col];
+  }
+}
+
 // The rank, where two axes are `extent` and something else; `turned` says that the rank is last.
 std::optional<uint64_t> rank_of(const TensorInfo& tensor, uint64_t extent, bool rank_last,
                                 bool& is_turned) {
@@ -266,13 +285,12 @@ void LoraSet::apply(std::string_view name, uint64_t rows, uint64_t cols, bool is
       std::vector<float> sums(cols);
       for (uint64_t row = range.begin; row < range.end; ++row) {
         std::fill(sums.begin(), sums.end(), 0.0f);
-        for (uint64_t k = 0; k < rank; ++k) {
-          const float factor = scale * b[row * rank + k];
-          const float* from = a.data() + k * cols;
-          for (uint64_t col = 0; col < cols; ++col) sums[col] += factor * from[col];
+        for (uint64_t k = 0; k < rank; k += kRowsAtOnce) {
+          add_rows(b.data() + row * rank + k, a.data() + k * cols, std::min(kRowsAtOnce, rank - k),
+                   sums);
         }
         const uint64_t begin = is_transposed ? row : row * cols, step = is_transposed ? rows : 1;
-        for (uint64_t col = 0; col < cols; ++col) values[begin + col * step] += sums[col];
+        for (uint64_t col = 0; col < cols; ++col) values[begin + col * step] += scale * sums[col];
       }
     });
   }
