@@ -305,7 +305,7 @@ class Bench(ProgramTest):
                          [(1, "pp16"), (1, "tg4"), (2, "pp16"), (2, "tg4")] * 2)
         for entry in result["results"]:
             self.assertEqual(list(entry), ["model", "type", "layout", "plan", "backend", "threads", "test", "tokens_per_s",
-                                           "tokens_per_s_samples", "bytes_per_token", "gb_s", "bandwidth_percent"])
+                                           "tokens_per_s_samples", "bytes_per_token", "gb_s", "bandwidth_percent", "floor_tokens_per_s", "dispatches_per_token"])
             self.assertEqual(len(entry["tokens_per_s_samples"]), 3)
             self.assertEqual(sorted(entry["tokens_per_s_samples"])[1], entry["tokens_per_s"])
             self.assertAlmostEqual(entry["gb_s"], entry["tokens_per_s"] * entry["bytes_per_token"] / 1e9)
