@@ -103,6 +103,16 @@ class Chat(ProgramTest):
         tail = self.succeed("chat", "--temperature", "0", stdin=f"/load {path}\n" + second)
         self.assertEqual(head + tail, whole)
 
+    def test_a_model_file_names_its_template(self):
+        model, other = self.folder / "model.gguf", self.folder / "other.gguf"
+        self.succeed("convert", MODEL, model)
+        other.write_bytes(model.read_bytes().replace(b"rwkv-world", b"chatml\n-it"))
+        for path, warning in ((model, b""), (other, b"found 'chatml -it'; RWKV's is used")):
+            done = run("chat", "-m", path, "--temperature", "0", stdin="What is 2 + 3?\n")
+            self.assertEqual((done.returncode, done.stdout), (0, b"2 + 3 = 5.\n"))
+            self.assertIn(warning, done.stderr)
+            self.assertEqual(warning == b"", b"template" not in done.stderr)
+
     def test_reset_forgets(self):
         lines = "Hello!\n/reset\n/stats\n"
         done = run("chat", "--temperature", "0", stdin=lines)

@@ -10,7 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "engine/backends.h"
 #include "format/safetensors.h"
+#include "plan/profile.h"
+#include "plan/profile_runner.h"
 #include "skein/skein.h"
 #include "tiny_model.h"
 
@@ -162,6 +165,41 @@ TEST_F(WebGpuTest, LogitsComeWhenAskedFor) {
   EXPECT_EQ(max_difference(lazy.logits(), copy.logits()), 0.0f);
   ASSERT_TRUE(lazy.reset());
   EXPECT_TRUE(lazy.logits().empty());
+}
+
+// The steps' times come from the device's clock.
+TEST_F(WebGpuTest, IsProfiled) {
+  const auto backend = make_backend("webgpu", 1, Precision::kExact).value();
+  const TempFolder folder;
+  const std::string path = folder.path("model.safetensors");
+  constexpr FileDType kF16[] = {FileDType::kF16};
+  random_model(tiny_dimensions(64, 259), kF16, 7).write(path);
+  ProfileOptions options;
+  options.num_decode = 2;
+  options.num_prefill = 5;
+  auto runner = ProfileRunner::create(path, *backend, options, {});
+  ASSERT_TRUE(runner) << runner.error().message;
+  VariantFigures figures;
+  figures.variant = {"col_major", {}};
+  figures.variant.plan.attention = Layout::col_major();
+  VariantFigures* const all[] = {&figures};
+  const Status run = runner->run(
+      all, 0.01, [](const LoadedVariant&, VariantFigures&) { return Status(); },
+      [](double, std::string_view) {});
+  ASSERT_TRUE(run) << run.error().message;
+  EXPECT_EQ(figures.skipped, "");
+  ASSERT_FALSE(figures.decode.empty());
+  EXPECT_GT(figures.decode.front(), 0);
+  ASSERT_EQ(figures.steps.size(), kNumSteps);
+  for (const StepFigures& step : figures.steps) {
+    EXPECT_GT(step.decode_us, 0) << to_string(step.step);
+    EXPECT_GT(step.prefill_us, 0) << to_string(step.step);
+  }
+
+  options.simulate_cache = true;
+  const auto refused = profile_model(path, *backend, options, [](double, std::string_view) {});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("over host memory"), std::string::npos);
 }
 
 TEST_F(WebGpuTest, AutoFallsBackToTheCpuAndSaysSo) {

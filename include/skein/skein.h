@@ -73,6 +73,7 @@ struct ModelInfo {
       0;  // weight bytes that one decoded token reads when no activation is zero
   uint64_t model_hash =
       0;  // of tensors' names, shapes and first bytes; a saved state names its model by this
+  std::string chat_template;  // that the file has (.gguf): a name or a Jinja text; empty: none
   std::vector<std::string> warnings;  // one line each: NaN weights, tensors that nothing uses
 };
 

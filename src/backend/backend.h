@@ -38,6 +38,8 @@ class Backend {
   virtual std::string_view name() const noexcept = 0;  // "cpu"
   virtual std::string description() const = 0;         // "AMD EPYC, zen4 kernels, 2 threads"
   virtual uint32_t num_threads() const noexcept = 0;   // of the host; 1 for a device
+  // Whether buffers are host memory and a step has run when its function returns.
+  virtual bool is_host() const noexcept { return true; }
 
   virtual std::span<const KernelInfo> kernels() const noexcept = 0;
   virtual StateLayout state_layout() const noexcept = 0;  // the only one its wkv step takes

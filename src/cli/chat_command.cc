@@ -1,5 +1,7 @@
 #include "cli/chat_command.h"
 
+#include <algorithm>
+#include <cctype>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +30,13 @@ struct Flags {
   std::string state_path;
   GenerateOptions generate;
 };
+
+// RWKV's turns, "User: ...\n\nAssistant: ...\n\n": the name that llama.cpp has for them, or a text
+// that makes them.
+bool is_rwkv_template(std::string_view text) {
+  const auto has = [&](std::string_view part) { return text.find(part) != std::string_view::npos; };
+  return text == "rwkv-world" || (has("User:") && has("Assistant:"));
+}
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kSpace = " \t\r\n";
@@ -196,6 +205,16 @@ Status converse(Chat& chat) {
 
 Status run(const Flags& flags) {
   SKEIN_ASSIGN_OR_RETURN(auto model, load_model(flags.load));
+  const ModelInfo& info = model->info();
+  if (!info.chat_template.empty() && !is_rwkv_template(info.chat_template)) {
+    constexpr size_t kShown = 40;
+    std::string shown = info.chat_template.substr(0, kShown);
+    std::replace_if(
+        shown.begin(), shown.end(), [](unsigned char c) { return std::iscntrl(c) != 0; }, ' ');
+    say(fmt::format(
+        "warning: {}: expected the chat template rwkv-world, found '{}'; RWKV's is used", info.path,
+        shown));
+  }
   SKEIN_ASSIGN_OR_RETURN(Session session, make_session(std::move(model), flags.state_path));
   Chat chat(std::move(session), flags.generate);
   return converse(chat);

@@ -31,15 +31,11 @@ Status run(const Flags& flags) {
   if (path.empty()) {
     SKEIN_ASSIGN_OR_RETURN(path, default_model_path());
   }
-  // It hands kernels host memory and reads the counters of this CPU.
-  if (flags.load.backend == "webgpu") {
-    return error("profile: expected a backend over host memory (cpu, reference), found webgpu");
-  }
   ProfileOptions options = flags.profile;
   SKEIN_ASSIGN_OR_RETURN(options.base, parse_quant(flags.load.quant));
-  SKEIN_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Backend> backend,
-      make_backend(flags.load.backend, flags.load.num_threads, flags.load.precision));
+  SKEIN_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
+                         make_backend(flags.load.backend, flags.load.num_threads,
+                                      flags.load.precision, flags.load.adapter));
   ProgressBar bar("profile");
   const auto report = profile_model(
       path, *backend, options,
@@ -102,6 +98,7 @@ void add_profile_command(CLI::App& app, Action& action) {
       "  skein profile\n"
       "  skein profile --simulate-cache --markdown profile.md --svg profile.svg\n"
       "  skein profile -m model.safetensors --quant int8 --budget 120 --json\n"
+      "  skein profile -m model.safetensors --backend webgpu --budget 120\n"
       "Every idea of the memory layout document alone and added to those before it, beside "
       "the\ndocument's estimate; see docs/profiling.md.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });

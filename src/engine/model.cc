@@ -62,6 +62,9 @@ ModelInfo make_info(const ModelFile& file, const Rwkv7& rwkv7) {
   info.num_parameters = rwkv7.num_parameters();
   info.bytes_per_token = rwkv7.bytes_per_token();
   info.model_hash = rwkv7.hash();
+  if (const Gguf* gguf = file.file()->gguf(); gguf != nullptr) {
+    info.chat_template = gguf->text("tokenizer.chat_template").value_or("");
+  }
   info.warnings = rwkv7.warnings();
   return info;
 }

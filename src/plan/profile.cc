@@ -16,7 +16,11 @@ constexpr double kMortonShare = 0.08;
 // Where hit rates come from: counters, the model, or nowhere.
 class CacheSource {
  public:
-  CacheSource(bool simulate, std::string& note) {
+  CacheSource(const Backend& backend, bool simulate, std::string& note) {
+    if (!backend.is_host()) {
+      note = fmt::format("no cache hit rates: {} does not tell", backend.description());
+      return;
+    }
     if (!simulate) {
       Result<PerfCounters> counters = PerfCounters::open();
       if (counters) {
@@ -108,7 +112,7 @@ void describe(const ProfileRunner& runner, const Backend& backend, const Profile
   double bytes = 0;
   for (const double step : bytes_by_step(*runner.baseline().model)) bytes += step;
   report.weight_bytes = static_cast<uint64_t>(bytes);
-  if (const auto config = read_cache_config()) {
+  if (const auto config = read_cache_config(); config && backend.is_host()) {
     for (const CacheLevel& level : config->levels) {
       report.cache_bytes = std::max(report.cache_bytes, level.num_bytes);
     }
@@ -120,6 +124,10 @@ void describe(const ProfileRunner& runner, const Backend& backend, const Profile
 Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
                                     const ProfileOptions& options,
                                     const ProfileProgress& progress) {
+  if (options.simulate_cache && !backend.is_host()) {
+    return error("profile: expected a backend over host memory to simulate caches of, found {}",
+                 backend.name());
+  }
   SKEIN_ASSIGN_OR_RETURN(
       ProfileRunner runner,
       ProfileRunner::create(path, backend, options, plan_of(Switches(), options.base)));
@@ -136,7 +144,7 @@ Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
     report.variants[i].variant = report.experiment.variants[i];
     all.push_back(&report.variants[i]);
   }
-  CacheSource source(options.simulate_cache, report.cache_note);
+  CacheSource source(backend, options.simulate_cache, report.cache_note);
   const auto on_loaded = [&](const LoadedVariant& loaded, VariantFigures& figures) {
     return source.add_to(runner, loaded, figures);
   };

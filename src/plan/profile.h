@@ -82,8 +82,9 @@ struct ProfileReport {
 
 using ProfileProgress = std::function<void(double fraction, std::string_view detail)>;
 
-// Errors: the model cannot be loaded in the baseline's layouts, device errors. A variant that the
-// backend has no kernel for, or memory has no room for, is skipped with the reason.
+// Errors: the model cannot be loaded in the baseline's layouts, device errors, a cache to simulate
+// of a backend whose memory is not the host's. A variant that the backend has no kernel for, or
+// memory has no room for, is skipped with the reason.
 Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
                                     const ProfileOptions& options, const ProfileProgress& progress);
 

@@ -25,6 +25,8 @@ constexpr uint32_t kWarmUpTokens = 2;
 constexpr size_t kMaxPrefills = 5;
 constexpr double kShortSeconds = 0.1;
 constexpr uint32_t kChunk = 512;  // tokens that prefill runs at once
+// How much room a device has is not known.
+constexpr size_t kDeviceGroup = 4;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -82,6 +84,19 @@ Status time_chunks(const LoadedVariant& loaded, std::span<const uint32_t> ids, u
     seconds.push_back(seconds_since(start) / batch.num_tokens());
     return {};
   });
+}
+
+// Appends the seconds a token of all chunks: on a device, which the host does not wait for.
+Status time_pass(const LoadedVariant& loaded, std::span<const uint32_t> ids, uint32_t chunk,
+                 std::vector<double>& seconds) {
+  const Workspace& work = chunk == 1 ? loaded.decode_work : loaded.prefill_work;
+  const auto start = Clock::now();
+  SKEIN_RETURN_IF_ERROR(for_each_chunk(ids, chunk, [&](const Batch& batch) {
+    return loaded.model->submit(batch, loaded.state, work);
+  }));
+  SKEIN_RETURN_IF_ERROR(loaded.model->backend().finish());
+  seconds.push_back(seconds_since(start) / static_cast<double>(ids.size()));
+  return {};
 }
 
 // Bytes that lie between or behind the weights.
@@ -143,6 +158,7 @@ Result<ProfileRunner> ProfileRunner::create(const std::string& path, Backend& ba
 
 // Half of what the system has now: the file's pages want to stay as well.
 size_t ProfileRunner::max_group() const {
+  if (!backend_.is_host()) return kDeviceGroup;
   const uint64_t weights = baseline_.model->bytes_per_token();
   const uint64_t each = weights + weights / 4 + (uint64_t{64} << 20);
   const uint64_t fitting = available_memory_bytes() / 2 / each;
@@ -235,21 +251,46 @@ Status ProfileRunner::decode(const LoadedVariant& loaded) const {
 // stays there.
 Result<ProfileRunner::Sample> ProfileRunner::sample(const LoadedVariant& loaded) const {
   std::vector<double> prefill, decode;
+  const auto time = backend_.is_host() ? time_chunks : time_pass;
   const auto start = Clock::now();
   while (prefill.empty() ||
          (prefill.size() < kMaxPrefills && seconds_since(start) < kShortSeconds)) {
     SKEIN_RETURN_IF_ERROR(empty_state(loaded));
-    SKEIN_RETURN_IF_ERROR(
-        time_chunks(loaded, prefill_ids_, loaded.prefill_work.max_tokens, prefill));
+    SKEIN_RETURN_IF_ERROR(time(loaded, prefill_ids_, loaded.prefill_work.max_tokens, prefill));
   }
   SKEIN_RETURN_IF_ERROR(empty_state(loaded));
   const std::span<const uint32_t> ids = decode_ids_;
   SKEIN_RETURN_IF_ERROR(forward(loaded, ids.first(std::min<size_t>(kWarmUpTokens, ids.size())), 1));
-  SKEIN_RETURN_IF_ERROR(time_chunks(loaded, ids, 1, decode));
+  SKEIN_RETURN_IF_ERROR(time(loaded, ids, 1, decode));
   return Sample{1 / quantile(decode, 0.5), 1 / quantile(prefill, 0.5)};
 }
 
+// By the clocks of the device.
+Status ProfileRunner::sample_device_steps(Member& member) const {
+  const LoadedVariant& loaded = member.loaded;
+  const auto run = [&](uint32_t chunk, std::span<const uint32_t> ids,
+                       std::vector<StepSeconds>& samples) -> Status {
+    backend_.take_op_times();
+    SKEIN_RETURN_IF_ERROR(forward(loaded, ids, chunk));
+    StepSeconds seconds{};
+    for (const OpTime& time : backend_.take_op_times()) {
+      const std::optional<Step> step = step_of_op(time.op);
+      if (step)
+        seconds[static_cast<size_t>(*step)] += time.seconds / static_cast<double>(ids.size());
+    }
+    samples.push_back(seconds);
+    return {};
+  };
+  SKEIN_RETURN_IF_ERROR(run(1, decode_ids_, member.decode_steps));
+  return run(loaded.prefill_work.max_tokens, prefill_ids_, member.prefill_steps);
+}
+
 Status ProfileRunner::sample_steps(Member& member) const {
+  if (backend_.time_ops(true)) {
+    const Status timed = sample_device_steps(member);
+    backend_.time_ops(false);
+    return timed;
+  }
   const LoadedVariant& loaded = member.loaded;
   const auto run = [&](uint32_t chunk, const Workspace& work, std::span<const uint32_t> ids,
                        std::vector<StepSeconds>& samples) {

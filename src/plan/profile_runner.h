@@ -69,6 +69,7 @@ class ProfileRunner {
   Status run_round(std::vector<Member>& group, uint32_t round);
   Result<Sample> sample(const LoadedVariant& loaded) const;
   Status sample_steps(Member& member) const;
+  Status sample_device_steps(Member& member) const;
   Status empty_state(const LoadedVariant& loaded) const;
   void finish(Member& member) const;
 

@@ -60,6 +60,15 @@ Status run_steps(const Rwkv7& model, const Batch& batch, const State& state, con
   return clock.status();
 }
 
+std::optional<Step> step_of_op(std::string_view op) noexcept {
+  if (op == "shift") return Step::kMix6;  // the last part of both mixes
+  if (op == "head norm") return Step::kHead;
+  for (size_t i = 0; i < kNumSteps; ++i) {
+    if (op == kStepNames[i]) return static_cast<Step>(i);
+  }
+  return std::nullopt;
+}
+
 std::vector<StepMatrix> matrices_of(const Rwkv7& model, uint32_t layer, const Workspace& work) {
   const Weights& weights = model.weights();
   if (layer == model.dims().num_layers) {

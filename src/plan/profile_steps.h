@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,9 @@ inline constexpr std::array<std::string_view, 10> kStepNames = {
     "embed",  "mix6", "project_in", "project_out", "wkv",
     "output", "mix",  "ffn_key",    "ffn_value",   "head"};
 inline constexpr size_t kNumSteps = kStepNames.size();
+
+// The step that an op of a device (OpTime) is part of; nothing for an op of none.
+std::optional<Step> step_of_op(std::string_view op) noexcept;
 
 constexpr std::string_view to_string(Step step) noexcept {
   return kStepNames[static_cast<size_t>(step)];

@@ -326,6 +326,10 @@ void DenseShader::add_main() {
 }
 
 Result<Kernel> DenseShader::make(std::span<const Part> parts) {
+  if (const Tensor* weights = parts.front().job->weights) {
+    kernel_.detail =
+        fmt::format("{} {}", to_string(weights->dtype()), to_string(weights->layout()));
+  }
   SKEIN_RETURN_IF_ERROR(bind_weights(parts));
   SKEIN_RETURN_IF_ERROR(add_shared_text(parts));
   SKEIN_RETURN_IF_ERROR(bind_batch());

@@ -93,13 +93,15 @@ Result<const Kernels::Pipeline*> Kernels::pipeline(const Kernel& kernel) {
 
 Result<Kernels::Pipeline> Kernels::compile(const Kernel& kernel, const std::string& text) const {
   const WgpuApi& api = gpu_->api();
+  const std::string label =
+      kernel.detail.empty() ? kernel.label : kernel.label + " " + kernel.detail;
   api.DevicePushErrorScope(gpu_->device(), WGPUErrorFilter_Validation);
   WGPUShaderSourceWGSL source = {};
   source.chain.sType = WGPUSType_ShaderSourceWGSL;
   source.code = view_of(text);
   WGPUShaderModuleDescriptor module_descriptor = {};
   module_descriptor.nextInChain = &source.chain;
-  module_descriptor.label = view_of(kernel.label);
+  module_descriptor.label = view_of(label);
   // Our loops end: the bounds that the library adds to each cost 4 to 20 % (H200, 2026-11-23).
   const Handle<WGPUShaderModule> module(
       api.DeviceCreateShaderModuleTrusted(gpu_->device(), &module_descriptor,
@@ -116,7 +118,7 @@ Result<Kernels::Pipeline> Kernels::compile(const Kernel& kernel, const std::stri
                                  : WGPUBufferBindingType_ReadOnlyStorage;
   }
   WGPUBindGroupLayoutDescriptor group_descriptor = {};
-  group_descriptor.label = view_of(kernel.label);
+  group_descriptor.label = view_of(label);
   group_descriptor.entryCount = entries.size();
   group_descriptor.entries = entries.data();
   Handle<WGPUBindGroupLayout> group(
@@ -131,7 +133,7 @@ Result<Kernels::Pipeline> Kernels::compile(const Kernel& kernel, const std::stri
       api.PipelineLayoutRelease);
 
   WGPUComputePipelineDescriptor descriptor = {};
-  descriptor.label = view_of(kernel.label);
+  descriptor.label = view_of(label);
   descriptor.layout = layout.get();
   descriptor.compute.module = module.get();
   descriptor.compute.entryPoint = view_of("main");

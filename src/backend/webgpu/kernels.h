@@ -26,10 +26,11 @@ namespace skein::webgpu {
 
 // A shader with its buffers and its grid of workgroups; the entry point is `main`.
 struct Kernel {
-  std::string label;  // "ffn_key f16 row_major"
+  std::string label;  // of the op: "ffn_key"
   ShaderText shader;
   Bindings bindings;
   uint32_t x = 1, y = 1, z = 1;
+  std::string detail = {};  // "f16 row_major": what a debugger shows beside the label
 };
 
 // What makes one step differ from another.

@@ -58,6 +58,7 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   const DType dtype = weights.dtype();
   CHECK(split.num_splits > 0);
   Kernel kernel{"ffn_value", {}, Bindings(limits), 1, split.num_splits};
+  kernel.detail = fmt::format("{} {} sparse", to_string(dtype), to_string(weights.layout()));
   std::vector<ByteRange> ranges = {codes_range(weights)};
   if (is_quantized(dtype)) ranges.push_back(scales_range(weights));
   SKEIN_RETURN_IF_ERROR(kernel.bindings.add_weights(ranges));

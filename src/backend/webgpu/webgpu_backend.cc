@@ -94,6 +94,7 @@ class WebGpuBackend final : public Backend {
   std::string_view name() const noexcept override { return "webgpu"; }
   std::string description() const override { return gpu_->info().text(); }
   uint32_t num_threads() const noexcept override { return 1; }
+  bool is_host() const noexcept override { return false; }
   std::span<const KernelInfo> kernels() const noexcept override { return kKernels; }
   // Value index fastest: threads are values, so a load of one key is side by side.
   StateLayout state_layout() const noexcept override { return StateLayout::kHeadKeyValue; }
