@@ -1,17 +1,30 @@
 #!/usr/bin/env python3
 """`skein tune` and plan files: what is measured, written, found again, overridden and refused."""
+import copy
 import json
 import sys
+import tempfile
 import unittest
+from pathlib import Path
 
 sys.dont_write_bytecode = True
-from skein_program import VOCAB, ProgramTest, run  # noqa: E402
+from skein_program import SANITIZED, VOCAB, ProgramTest, run  # noqa: E402
 
 BUDGET = ["--budget", "0.5s"]
 
 
 class Plans(ProgramTest):
     """Around a plan that a hand has written, so that nothing depends on what is fast here."""
+
+    @classmethod
+    def setUpClass(cls):
+        """Tunes once for all: instrumented programs take most of a minute for it."""
+        with tempfile.TemporaryDirectory() as folder:
+            done = run("tune", *BUDGET, "--json", env={"SKEIN_PLAN": "", "XDG_CONFIG_HOME": folder})
+            assert done.returncode == 0, done.stderr
+            place = Path(json.loads(done.stdout)["path"])
+            cls.own_place = place.relative_to(folder)
+            cls.own_plan = json.loads(place.read_text())
 
     def setUp(self):
         super().setUp()
@@ -27,11 +40,17 @@ class Plans(ProgramTest):
 
     def plan_with(self, **layouts):
         """A plan of this machine with other layouts: group=layout, a dot in the group as two underscores."""
-        plan = self.tuned()
+        plan = copy.deepcopy(self.own_plan)
         for matrix in plan["matrices"]:
             matrix["layout"] = layouts.get(matrix["group"].replace(".", "__"), matrix["layout"])
         self.write(plan)
         return plan
+
+    def place_of_own(self):
+        """Where this machine's plan is looked for; its folder is there."""
+        place = self.folder / self.own_place
+        place.parent.mkdir(parents=True)
+        return str(place)
 
     def layouts(self, *flags, **options):
         info = self.json_of("inspect", *flags, **options)
@@ -59,7 +78,7 @@ class Plans(ProgramTest):
     def test_a_plan_of_this_machine_is_found(self):
         self.assertEqual(self.layouts(env=self.env)[1], {"source": "default", "path": None})
         plan = self.plan_with(att="row_major")
-        place = self.json_of("tune", *BUDGET, env=self.env)["path"]
+        place = self.place_of_own()
         self.assertTrue(place.startswith(str(self.folder / "skein/plans/cpu-")), place)
         with open(place, "w", encoding="utf-8") as file:
             json.dump(plan, file)
@@ -82,7 +101,7 @@ class Plans(ProgramTest):
 
     def test_a_plan_of_another_machine_counts_only_by_name(self):
         plan = self.plan_with(att="row_major")
-        place = self.json_of("tune", *BUDGET, env=self.env)["path"]
+        place = self.place_of_own()
         plan["device"]["device"] = "Another CPU, avx9 kernels, 2 threads"
         self.write(plan)
         with open(place, "w", encoding="utf-8") as file:
@@ -95,7 +114,7 @@ class Plans(ProgramTest):
             self.assertEqual(json.loads(done.stdout)["plan"]["source"], source)
 
     def test_a_broken_plan_is_an_error_only_by_name(self):
-        place = self.json_of("tune", *BUDGET, env=self.env)["path"]
+        place = self.place_of_own()
         for text, message in [("", "expected JSON"), ("[" * 100000, "nested"), ('{"format": "cake"}', "cake")]:
             for path in [place, self.path]:
                 with open(path, "w", encoding="utf-8") as file:
@@ -111,6 +130,7 @@ class Plans(ProgramTest):
             file.truncate(5 << 20)
         self.fail_with("plan.json", "inspect", "--plan", self.path)
 
+    @unittest.skipIf(SANITIZED, "takes a minute; setUpClass has tuned")
     def test_tuning_again_keeps_other_models(self):
         first = self.tuned()
         both = self.tuned("--quant", "int8")
@@ -139,6 +159,7 @@ class Tune(ProgramTest):
                 self.assertGreater(entry["microseconds"], 0)
         self.assertGreaterEqual(result["default_loss_percent"]["both"], 0)
 
+    @unittest.skipIf(SANITIZED, "takes most of a minute; test_json tunes")
     def test_table(self):
         done = run("tune", *BUDGET, "--quant", "nf4", "-o", self.folder / "plan.json")
         self.assertEqual((done.returncode, done.stderr), (0, b""))
@@ -147,6 +168,7 @@ class Tune(ProgramTest):
         self.assertRegex(text, r"without a plan the\s+defaults lose")
         self.assertIn(f"plan written to {self.folder}/plan.json (use it with --plan)", text)
 
+    @unittest.skipIf(SANITIZED, "takes most of a minute; test_json tunes")
     def test_mixed_types_keep_the_defaults(self):
         result = self.json_of("tune", *BUDGET, "--quant", "blocks.0-2=int8", "-o", self.folder / "plan.json")
         self.assertEqual([matrix["group"] for matrix in result["plan"]["matrices"]], ["low_rank", "head"])
