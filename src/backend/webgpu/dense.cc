@@ -284,7 +284,7 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
     SKEIN_RETURN_IF_ERROR(add_weights_text(*part.job->weights, index, kernel_.bindings, part.codes,
                                            part.delta_elems, values, kernel_.shader));
     const Tensor& weights = *part.job->weights;
-    if (is_quantized(weights.dtype())) {
+    if (part.form == Form::kMatmul && is_quantized(weights.dtype())) {
       // Sixteen bytes of scales are those of four or eight rows side by side.
       const uint32_t count = weights.dtype() == DType::kInt8 ? 4 : 8;
       const bool by_quads = vector_axis(weights.scales_mapping(), count) == VectorAxis::kRows;

@@ -179,12 +179,9 @@ Status Gpu::open_device(bool is_plain) {
     return error("webgpu: {}: the adapter does not tell its limits", info_.text());
   }
   limits.nextInChain = nullptr;
-  limits_ = {limits.maxBufferSize,
-             limits.maxStorageBufferBindingSize,
-             limits.maxStorageBuffersPerShaderStage,
-             limits.maxComputeWorkgroupsPerDimension,
-             limits.maxComputeInvocationsPerWorkgroup,
-             limits.maxComputeWorkgroupStorageSize};
+  limits_ = {limits.maxBufferSize, limits.maxStorageBufferBindingSize,
+             limits.maxStorageBuffersPerShaderStage, limits.maxComputeWorkgroupsPerDimension,
+             limits.maxComputeInvocationsPerWorkgroup};
   if (limits_.max_storage_buffers < kMinStorageBuffers) {
     return error("webgpu: {}: expected at least {} storage buffers a shader, found {}",
                  info_.text(), kMinStorageBuffers, limits_.max_storage_buffers);
