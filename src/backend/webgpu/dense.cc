@@ -16,8 +16,8 @@ constexpr uint32_t kMaxChunks = 16;
 constexpr uint32_t kMinGroupThreads = 64;
 // Without a barrier of several subgroups a short row takes less time (H200: 768 cols of f16).
 constexpr uint32_t kMinSubgroupThreads = 32;
-// Sums that meet in one barrier, and the smallest subgroup that their places are made for.
-constexpr uint32_t kMaxRunSums = 8, kMinSubgroup = 4;
+// The smallest subgroup that the places of sums are made for.
+constexpr uint32_t kMinSubgroup = 4;
 constexpr uint32_t kColsGroupThreads = 128;
 constexpr uint32_t kSumThreads = 128;
 

@@ -16,8 +16,6 @@ constexpr uint32_t kMaxVectorTokens = 4;
 // chain of dependent dispatches few rows a group win, since the last group is done sooner.
 constexpr uint32_t kMaxRowLanes = 128;
 constexpr uint64_t kManyRows = 32768;
-// Sums that meet in one barrier.
-constexpr uint32_t kMaxRunSums = 8;
 // Workgroups of tiles that a dispatch should have, and cols that are worth a part of their own. A
 // large GPU has 132 cores of several workgroups each.
 constexpr uint64_t kWantedGroups = 512, kMinSplitCols = 128;
@@ -174,8 +172,6 @@ std::string_view shader_file(Form form) {
 const MatmulTile& matmul_tile(uint32_t num_tokens) {
   return num_tokens <= kFewTokens ? kFewTokensTile : kManyTokensTile;
 }
-
-uint32_t vector_elems(DType dtype) { return 128 / element_bits(dtype); }
 
 bool in_quads(const Activation& x, uint32_t num_tokens) {
   return x.offset_elems % 4 == 0 && (num_tokens == 1 || x.stride_elems % 4 == 0);

@@ -32,6 +32,8 @@ struct MatmulTile {
   constexpr uint32_t tokens() const { return 4 * token_threads * token_quads; }
 };
 inline constexpr uint32_t kTileCols = 32;
+// Sums of rows and tokens that meet in one barrier of kRows.
+inline constexpr uint32_t kMaxRunSums = 8;
 const MatmulTile& matmul_tile(uint32_t num_tokens);
 
 // A job, or the rows of it that one binding can hold.
@@ -53,8 +55,6 @@ struct Part {
   }
 };
 
-// Elements of a dtype that a sixteen-byte load brings.
-uint32_t vector_elems(DType dtype);
 // Whether x can be read four floats at a time.
 bool in_quads(const Activation& x, uint32_t num_tokens);
 

@@ -25,7 +25,7 @@ struct Shape {
 };
 
 Shape shape_of(const Tensor& weights) {
-  const uint32_t vec = 128 / element_bits(weights.dtype());
+  const uint32_t vec = vector_elems(weights.dtype());
   const uint32_t rows = is_quantized(weights.dtype()) ? kQuantGroupRows : kPlainGroupRows;
   const uint32_t row_lanes = rows / vec;
   return {vec, vec / 4, rows, row_lanes, kThreads / row_lanes};

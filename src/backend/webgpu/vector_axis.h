@@ -4,8 +4,12 @@
 #pragma once
 
 #include "layout/any_mapping.h"
+#include "tensor/dtype.h"
 
 namespace skein::webgpu {
+
+// Elements of a dtype that a sixteen-byte load brings.
+constexpr uint32_t vector_elems(DType dtype) noexcept { return 128 / element_bits(dtype); }
 
 enum class VectorAxis : uint8_t {
   kNone,  // load element by element

@@ -1,6 +1,6 @@
 #include "backend/webgpu/weights_text.h"
 
-#include "backend/webgpu/dense_parts.h"
+#include "backend/webgpu/vector_axis.h"
 #include "layout/wgsl.h"
 #include "tensor/codec.h"
 

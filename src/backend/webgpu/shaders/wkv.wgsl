@@ -28,13 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                       {{STATE}}[state + (4u * {{q}}u + 2u) * {{STATE_KEY}}u],
                       {{STATE}}[state + (4u * {{q}}u + 3u) * {{STATE_KEY}}u]);
 //!end
-  let k_k = bitcast<f32>({{K_K}}[{{K_K_BASE}}u + channel / 4u][channel % 4u]);
-  let k_a = bitcast<f32>({{K_A}}[{{K_A_BASE}}u + channel / 4u][channel % 4u]);
-  let r_k = bitcast<f32>({{R_K}}[{{R_K_BASE}}u + channel / 4u][channel % 4u]);
-  let ln_weight = bitcast<f32>({{LN_X_WEIGHT}}[{{LN_X_WEIGHT_BASE}}u + channel / 4u][channel % 4u]);
-  let ln_bias = bitcast<f32>({{LN_X_BIAS}}[{{LN_X_BIAS_BASE}}u + channel / 4u][channel % 4u]);
-  let quad = value / 4u;
-  let place = value % 4u;
+//!include lib/wkv_head.wgsl
   for (var token = run.y; token < run.y + run.z; token = token + 1u) {
     let r = {{R}}[{{R_OFFSET}}u + token * {{R_STRIDE}}u + channel];
     let w = {{W}}[{{W_OFFSET}}u + token * {{W_STRIDE}}u + channel];
