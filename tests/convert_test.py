@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 import model_formats as formats
-from skein_program import MODEL, PROGRAM, SANITIZED, VOCAB, ProgramTest, read_safetensors, run, safetensors_bytes
+from skein_program import MODEL, PROGRAM, SANITIZED, VOCAB, read_safetensors, run, safetensors_bytes
 
 try:
     import gguf
@@ -14,23 +14,10 @@ try:
 except ImportError as reason:
     gguf, NO_GGUF = None, str(reason)
 
-IDS = "0,50,600,3,77,250,8,8"
 MAX_PEAK_MIB = 512
 
 
-class ConvertTest(ProgramTest):
-    @classmethod
-    def setUpClass(cls):
-        cls.model = formats.read_model(MODEL)
-
-    def write(self, name, content):
-        path = self.folder / name
-        path.write_bytes(content)
-        return path
-
-    def logits(self, path, quiet=True):
-        return self.succeed("logits", "-m", path, "--ids", IDS, "-o", "-", quiet=quiet)
-
+class ConvertTest(formats.ModelFileTest):
     def convert(self, source, output, *flags, quiet=True):
         output = self.folder / output
         self.succeed("convert", source, output, "--vocab", VOCAB, *flags, quiet=quiet)

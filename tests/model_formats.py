@@ -10,7 +10,7 @@ import sys
 import types
 import zipfile
 
-from skein_program import read_safetensors, safetensors_bytes
+from skein_program import MODEL, ProgramTest, read_safetensors, safetensors_bytes
 
 LOW_RANK = tuple(f"att.{matrix}{number}" for matrix in "wavg" for number in "12")
 MIXES = "rwkvag"
@@ -209,3 +209,20 @@ def write_shards(model, folder, count=3):
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
     return index
+
+
+class ModelFileTest(ProgramTest):
+    """The shipped model as files of its own."""
+    IDS = "0,50,600,3,77,250,8,8"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = read_model(MODEL)
+
+    def write(self, name, content):
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def logits(self, path, quiet=True):
+        return self.succeed("logits", "-m", path, "--ids", self.IDS, "-o", "-", quiet=quiet)

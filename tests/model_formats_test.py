@@ -10,7 +10,7 @@ import struct
 import unittest
 
 import model_formats as formats
-from skein_program import MODEL, VOCAB, ProgramTest, run
+from skein_program import MODEL, VOCAB, run
 
 try:
     import gguf
@@ -22,25 +22,12 @@ try:
 except ImportError as reason:
     torch, NO_TORCH = None, str(reason)
 
-IDS = "0,50,600,3,77,250,8,8"
 SEED = 20261123
 # Block codecs, and how many values of a row share a scale.
 CODECS = {"Q8_0": 32, "Q4_0": 32, "Q4_1": 32, "Q5_0": 32, "Q5_1": 32, "Q4_K": 256, "Q5_K": 256, "Q6_K": 256}
 
 
-class FormatTest(ProgramTest):
-    @classmethod
-    def setUpClass(cls):
-        cls.model = formats.read_model(MODEL)
-
-    def write(self, name, content):
-        path = self.folder / name
-        path.write_bytes(content)
-        return path
-
-    def logits(self, path, quiet=True):
-        return self.succeed("logits", "-m", path, "--ids", IDS, "-o", "-", quiet=quiet)
-
+class FormatTest(formats.ModelFileTest):
     def format_of(self, path):
         return self.json_of("inspect", "-m", path, quiet=False)["format"]
 
@@ -88,9 +75,9 @@ class NamesTest(FormatTest):
         path, same = self.write("tied.pth", formats.pth(tied)), self.write("twin.safetensors", formats.safetensors(twin))
         want = self.logits(same)
         self.assertEqual(self.logits(path, quiet=False), want)
-        self.assertIn(b"the embedding is the head", run("logits", "-m", path, "--ids", IDS, "-o", os.devnull).stderr)
+        self.assertIn(b"the embedding is the head", run("logits", "-m", path, "--ids", self.IDS, "-o", os.devnull).stderr)
         self.assertEqual(self.format_of(path), "pth, the embedding as head")
-        placed = self.succeed("logits", "-m", path, "--ids", IDS, "-o", "-", "--placement", "file", quiet=False)
+        placed = self.succeed("logits", "-m", path, "--ids", self.IDS, "-o", "-", "--placement", "file", quiet=False)
         self.assertEqual(placed, want)
 
     def test_other_versions_are_named(self):
@@ -167,7 +154,7 @@ class PthTest(FormatTest):
         self.expect_same(path, "pth, names of Hugging Face, low-rank matrices by rows")
         expected = self.logits(MODEL)
         for flags in (["--placement", "file"], ["--backend", "reference"]):
-            found = self.succeed("logits", "-m", path, "--ids", IDS, "-o", "-", *flags)
+            found = self.succeed("logits", "-m", path, "--ids", self.IDS, "-o", "-", *flags)
             if flags[0] == "--placement":
                 self.assertEqual(found, expected)
 
@@ -311,14 +298,14 @@ class GgufTest(FormatTest):
                 path = self.write_gguf(tensors)
                 same = self.write("same.safetensors", formats.safetensors(twin))
                 self.assertEqual(self.logits(path, quiet=False), self.logits(same))
-                done = run("logits", "-m", path, "--ids", IDS, "-o", os.devnull)
+                done = run("logits", "-m", path, "--ids", self.IDS, "-o", os.devnull)
                 self.assertIn(f"matrices of {codec} are decoded to f16", done.stderr.decode())
                 report = self.json_of("inspect", "-m", path, quiet=False)
                 self.assertEqual(report["type"], codec)
                 types = {t["name"]: (t["file_type"], t["type"]) for t in report["tensors"]}
                 self.assertEqual(types["head.weight"], (codec, "f16"))
                 self.assertEqual(types["blocks.0.ln0.weight"], ("f32", "f32"))
-                placed = self.succeed("logits", "-m", path, "--ids", IDS, "-o", "-", "--placement", "file", quiet=False)
+                placed = self.succeed("logits", "-m", path, "--ids", self.IDS, "-o", "-", "--placement", "file", quiet=False)
                 self.assertEqual(placed, self.logits(same))
 
     def test_block_codecs_packed_and_quantized_again(self):
@@ -363,7 +350,7 @@ class GgufTest(FormatTest):
                               ([("<s>", 3)], "found no tokens"),
                               (self.tokens() + [("more", 1)], "expected token ids below")):
             path = self.write_gguf(tensors, tokens=bad)
-            self.fail_with(expected, "logits", "-m", path, "--ids", IDS, "-o", os.devnull)
+            self.fail_with(expected, "logits", "-m", path, "--ids", self.IDS, "-o", os.devnull)
 
     def test_other_models(self):
         tensors = {n: (self.array(t), None) for n, t in formats.ggml(self.model).items()}
