@@ -176,7 +176,6 @@ Status converse(Chat& chat) {
   std::string line;
   bool asked_to_leave = false;
   for (;;) {
-    InterruptGuard::reset();
     if (interactive) write_stderr("\n> ");
     switch (reader.next(line)) {
       case LineReader::Outcome::kEnd:
@@ -197,6 +196,7 @@ Status converse(Chat& chat) {
     }
     asked_to_leave = false;
     Status status = chat.take(trimmed(line));
+    InterruptGuard::reset();  // it ended the answer
     if (status) continue;
     if (!interactive) return status;
     say(status.error().message);

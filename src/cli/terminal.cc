@@ -1,6 +1,7 @@
 #include "cli/terminal.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -77,7 +78,7 @@ double ProgressBar::seconds() const noexcept {
 InterruptGuard::InterruptGuard() noexcept {
   reset();
   struct sigaction action {};
-  action.sa_handler = on_interrupt;  // no SA_RESTART: a read() that waits for a line must come back
+  action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
 }
@@ -89,6 +90,19 @@ bool InterruptGuard::interrupted() noexcept {
 }
 
 void InterruptGuard::reset() noexcept { interrupt_flag.store(false, std::memory_order_relaxed); }
+
+namespace {
+
+// Waits until stdin has something or has ended, or Ctrl-C was pressed. In short waits, since the
+// signal may come between a look at the flag and the wait, or to another thread.
+void wait_for_stdin() noexcept {
+  constexpr int kWaitMs = 100;
+  pollfd in = {STDIN_FILENO, POLLIN, 0};
+  while (!InterruptGuard::interrupted() && ::poll(&in, 1, kWaitMs) == 0) {
+  }
+}
+
+}  // namespace
 
 LineReader::Outcome LineReader::next(std::string& line) {
   for (;;) {
@@ -110,7 +124,9 @@ LineReader::Outcome LineReader::next(std::string& line) {
       line = fmt::format("stdin: expected lines of at most {} bytes, found more", kMaxLineBytes);
       return Outcome::kFailed;
     }
+    wait_for_stdin();
     if (InterruptGuard::interrupted()) {
+      InterruptGuard::reset();
       pending_.clear();
       scanned_ = 0;
       return Outcome::kInterrupted;

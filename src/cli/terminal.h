@@ -42,8 +42,7 @@ class ProgressBar {
   bool drawn_ = false;
 };
 
-// While one lives, Ctrl-C (SIGINT) sets a flag instead of ending the program, and wakes a blocking
-// read.
+// While one lives, Ctrl-C (SIGINT) sets a flag instead of ending the program.
 class InterruptGuard {
  public:
   InterruptGuard() noexcept;
@@ -61,9 +60,9 @@ class LineReader {
  public:
   enum class Outcome : uint8_t { kLine, kEnd, kInterrupted, kFailed };
 
-  // kLine: `line` is the next line. kEnd: no more (Ctrl-D). kInterrupted: Ctrl-C; what was typed so
-  // far is dropped. kFailed: stdin cannot be read, or a line has more than kMaxLineBytes; `line`
-  // says what happened.
+  // kLine: `line` is the next line. kEnd: no more (Ctrl-D). kInterrupted: Ctrl-C, which is reset;
+  // what was typed so far is dropped. kFailed: stdin cannot be read, or a line has more than
+  // kMaxLineBytes; `line` says what happened.
   Outcome next(std::string& line);
 
   static constexpr size_t kMaxLineBytes = size_t{1} << 26;
