@@ -219,11 +219,17 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   values.set("MAX_SUBGROUPS", std::max(group_threads_ / kMinSubgroup, 1u));
   values.set("HAS_LOW", job.weights->dtype() == DType::kInt8 ? 1 : 0);
   values.set("SPARSE", job.is_sparse ? 1 : 0);
-  const uint64_t vec = vector_elems(job.weights->dtype()), cols = job.weights->cols();
+  const uint64_t cols = job.weights->cols();
+  const DType dtype = job.weights->dtype();
+  const bool by_words = load_elems(dtype) < vector_elems(dtype);
+  values.set("LOAD_COLS", load_elems(dtype));
+  values.set("LOAD_QUADS", load_elems(dtype) / 4);
+  values.set("LOAD", by_words ? "word" : "words");
+  values.set("QUAD", fmt::format("{}_{}", to_string(dtype), by_words ? "word" : "quad"));
   values.set("LANES", part.lanes);
   values.set("ROW_LANES", part.lanes);
   values.set("COL_LANES", group_threads_ / part.lanes);
-  const uint64_t pass = part.lanes * vec;  // cols that the threads of a row read at once
+  const uint64_t pass = uint64_t{part.lanes} * load_elems(dtype);  // cols that the threads of a row read at once
   const uint64_t chunks = std::min<uint64_t>(cols / pass, kMaxChunks / part.run_rows);
   const uint64_t full_cols = chunks == 0 ? 0 : cols / (pass * chunks) * (pass * chunks);
   values.set("CHUNKS", chunks);

@@ -15,7 +15,7 @@ constexpr uint32_t kMaxVectorTokens = 4;
 // One row a group of 128 threads is the best from 2048 cols of f16 on (H200, 2026-11-23): in a
 // chain of dependent dispatches few rows a group win, since the last group is done sooner.
 constexpr uint32_t kMaxRowLanes = 128;
-constexpr uint64_t kManyRows = 32768;
+constexpr uint64_t kManyRows = 32768, kMoreRows = 4096;
 // Workgroups of tiles that a dispatch should have, and cols that are worth a part of their own. A
 // large GPU has 132 cores of several workgroups each.
 constexpr uint64_t kWantedGroups = 512, kMinSplitCols = 128;
@@ -48,24 +48,27 @@ uint32_t lanes_of(const DenseJob& job, Form form) {
     return static_cast<uint32_t>(
         std::bit_floor(std::max<uint64_t>(std::min(rows, side_by_side) / vec, 1)));
   }
-  const uint64_t loads = job.weights->cols() / (form == Form::kRows ? vec : 1);
+  const uint64_t loads =
+      job.weights->cols() / (form == Form::kRows ? load_elems(job.weights->dtype()) : 1);
   const uint64_t max_lanes = loads >= 2048 ? 2 * kMaxRowLanes : kMaxRowLanes;
   // Threads with several rows have loads enough.
-  if (is_quantized(job.weights->dtype())) {
+  if (job.weights->dtype() == DType::kInt8) {
     return static_cast<uint32_t>(std::clamp<uint64_t>(std::bit_floor(loads), 1, max_lanes));
   }
   return static_cast<uint32_t>(
       std::clamp<uint64_t>(std::bit_floor(std::max<uint64_t>(loads / 2, 1)), 1, max_lanes));
 }
 
-// Codes of four bits cost more than their bytes: several rows share the loads of x.
+// Codes cost more than their bytes: several rows share the loads of x. Few rows of eight bits are
+// done sooner by more workgroups.
 uint32_t run_rows_of(const DenseJob& job, Form form, uint32_t num_tokens, const GpuLimits& limits) {
   if (form != Form::kRows) return 1;
   const uint32_t bits = element_bits(job.weights->dtype());
   if (bits == 4 && limits.is_software) return 1;
   // A matrix with workgroups to spare, as a head: two rows take 0.8 of the time (H200).
   const uint32_t plain = job.weights->rows() >= kManyRows && !limits.is_software ? 2 : 1;
-  const uint32_t wanted = bits == 4 ? 4 : bits == 8 ? 2 : plain;
+  const uint32_t bytes = job.weights->rows() >= kMoreRows && !limits.is_software ? 4 : 2;
+  const uint32_t wanted = bits == 4 ? 4 : bits == 8 ? bytes : plain;
   return std::max(1u, std::min(wanted, std::bit_floor(kMaxRunSums / num_tokens)));
 }
 

@@ -46,6 +46,7 @@ Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bind
   values.set("DELTA", delta_elems);
   values.set("SCALED", is_quantized(dtype) ? 1 : 0);
   values.set("IS_INT8", dtype == DType::kInt8 ? 1 : 0);
+  values.set("IS_CODE4", element_bits(dtype) == 4 ? 1 : 0);
   values.set("BLOCK", block_cols(dtype));
   if (is_quantized(dtype)) {
     SKEIN_ASSIGN_OR_RETURN(const std::string scale_offset,

@@ -1,5 +1,5 @@
 // Job {{J}}, matrix times {{TOKENS}} vectors where {{VEC}} cols of a row lie side by side: {{LANES}} threads share
-// {{RUN_ROWS}} rows, each reads sixteen bytes of a row at a time. Loads come first and are unrolled, so that many are in
+// {{RUN_ROWS}} rows, each reads {{LOAD_COLS}} cols of a row at a time. Loads come first and are unrolled, so that many are in
 // flight.
 fn run_{{J}}(group: u32, lane: u32) {
   let first_row = {{ROW_BEGIN}}u + group * {{GROUP_ROWS}}u + lane / {{LANES}}u * {{RUN_ROWS}}u;
@@ -13,9 +13,9 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!if LOOPS
   for (var base = 0u; base < {{FULL_COLS}}u; base = base + {{LOOP_COLS}}u) {
 //!repeat i CHUNKS
-    let col_{{i}} = base + ({{i}}u * {{LANES}}u + first) * {{VEC}}u;
+    let col_{{i}} = base + ({{i}}u * {{LANES}}u + first) * {{LOAD_COLS}}u;
 //!repeat r RUN_ROWS
-    let load_{{i}}_{{r}} = words_{{J}}(row_{{r}}, col_{{i}});
+    let load_{{i}}_{{r}} = {{LOAD}}_{{J}}(row_{{r}}, col_{{i}});
 //!if SCALED
     let scale_{{i}}_{{r}} = scale_{{J}}(row_{{r}}, col_{{i}});
 //!end
@@ -25,12 +25,12 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!repeat t TOKENS
     {
       let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col_{{i}}) / 4u;
-//!repeat q QUADS
+//!repeat q LOAD_QUADS
       let x_{{q}} = {{X}}[at + {{q}}u];
 //!end
 //!if HAS_LOW
       var inputs = vec4<f32>();
-//!repeat q QUADS
+//!repeat q LOAD_QUADS
       inputs = inputs + x_{{q}};
 //!end
 //!end
@@ -38,8 +38,8 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!if SCALED
       {
         var codes = vec4<f32>();
-//!repeat q QUADS
-        codes = codes + {{DTYPE}}_quad_{{q}}(load_{{i}}_{{r}}) * x_{{q}};
+//!repeat q LOAD_QUADS
+        codes = codes + {{QUAD}}_{{q}}(load_{{i}}_{{r}}) * x_{{q}};
 //!end
         sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + codes * scale_{{i}}_{{r}}.x;
 //!if HAS_LOW
@@ -47,8 +47,8 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!end
       }
 //!else
-//!repeat q QUADS
-      sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + {{DTYPE}}_quad_{{q}}(load_{{i}}_{{r}}) * x_{{q}};
+//!repeat q LOAD_QUADS
+      sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + {{QUAD}}_{{q}}(load_{{i}}_{{r}}) * x_{{q}};
 //!end
 //!end
 //!end
@@ -59,9 +59,9 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!end
 //!if TAIL
   // The last cols, which not every thread has.
-  for (var col = {{FULL_COLS}}u + first * {{VEC}}u; col < {{COLS}}u; col = col + {{LANES}}u * {{VEC}}u) {
+  for (var col = {{FULL_COLS}}u + first * {{LOAD_COLS}}u; col < {{COLS}}u; col = col + {{LANES}}u * {{LOAD_COLS}}u) {
 //!repeat r RUN_ROWS
-    let load_{{r}} = words_{{J}}(row_{{r}}, col);
+    let load_{{r}} = {{LOAD}}_{{J}}(row_{{r}}, col);
 //!if SCALED
     let by_{{r}} = scale_{{J}}(row_{{r}}, col);
 //!end
@@ -69,12 +69,12 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!repeat t TOKENS
     {
       let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col) / 4u;
-//!repeat q QUADS
+//!repeat q LOAD_QUADS
       let x_{{q}} = {{X}}[at + {{q}}u];
 //!end
 //!if HAS_LOW
       var inputs = vec4<f32>();
-//!repeat q QUADS
+//!repeat q LOAD_QUADS
       inputs = inputs + x_{{q}};
 //!end
 //!end
@@ -82,8 +82,8 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!if SCALED
       {
         var codes = vec4<f32>();
-//!repeat q QUADS
-        codes = codes + {{DTYPE}}_quad_{{q}}(load_{{r}}) * x_{{q}};
+//!repeat q LOAD_QUADS
+        codes = codes + {{QUAD}}_{{q}}(load_{{r}}) * x_{{q}};
 //!end
         sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + codes * by_{{r}}.x;
 //!if HAS_LOW
@@ -91,8 +91,8 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!end
       }
 //!else
-//!repeat q QUADS
-      sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + {{DTYPE}}_quad_{{q}}(load_{{r}}) * x_{{q}};
+//!repeat q LOAD_QUADS
+      sum_{{r}}_{{t}} = sum_{{r}}_{{t}} + {{QUAD}}_{{q}}(load_{{r}}) * x_{{q}};
 //!end
 //!end
 //!end

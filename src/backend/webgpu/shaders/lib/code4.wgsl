@@ -12,6 +12,10 @@ fn {{DTYPE}}_four(codes: u32) -> vec4<f32> {
   return vec4<f32>({{DTYPE}}_codes[codes & 15u], {{DTYPE}}_codes[(codes >> 4u) & 15u],
                    {{DTYPE}}_codes[(codes >> 8u) & 15u], {{DTYPE}}_codes[(codes >> 12u) & 15u]);
 }
+// Of eight codes.
+fn {{DTYPE}}_word_0(word: u32) -> vec4<f32> { return {{DTYPE}}_four(word); }
+fn {{DTYPE}}_word_1(word: u32) -> vec4<f32> { return {{DTYPE}}_four(word >> 16u); }
+// Of thirty-two.
 fn {{DTYPE}}_quad_0(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.x); }
 fn {{DTYPE}}_quad_1(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.x >> 16u); }
 fn {{DTYPE}}_quad_2(words: vec4<u32>) -> vec4<f32> { return {{DTYPE}}_four(words.y); }

@@ -6,6 +6,14 @@ fn words_{{J}}(row: u32, col: u32) -> vec4<u32> {
   return {{W}}[{{BASE}}u + (offset_{{J}}(row, col) - {{DELTA}}u) / {{VEC}}u];
 }
 
+//!if IS_CODE4
+// Four of those bytes: eight codes.
+fn word_{{J}}(row: u32, col: u32) -> u32 {
+  let at = (offset_{{J}}(row, col) - {{DELTA}}u) / 8u;
+  return {{W}}[{{BASE}}u + at / 4u][at % 4u];
+}
+//!end
+
 //!if SCALED
 // What a code's value is multiplied by, and what is added to the product.
 fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
