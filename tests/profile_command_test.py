@@ -42,6 +42,7 @@ class Profile(ProgramTest):
         notes = " ".join(result["notes"])
         self.assertTrue("fit the outermost cache" in notes or "caches are not known" in notes, notes)
 
+    @unittest.skipIf(SANITIZED, "instrumented programs are slow")
     def test_without_counters_or_simulation_it_says_so(self):
         result = self.json_of("profile", *QUICK)
         source = result["ideas"][0]["cache_source"]

@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/backends.h"
@@ -103,7 +105,10 @@ TEST_F(WebGpuTest, OddModelsAgreeWithTheReference) {
       ids[i] = static_cast<uint32_t>(i * i * 7 + 3) % odd.num_vocab;
     }
     const auto expected = logits_of({.model_path = path, .backend = "reference"}, ids, 21);
-    for (const uint32_t chunk : {1u, 4u, 21u}) {
+    // Each number of tokens is more shaders to compile.
+    const std::vector<uint32_t> chunks =
+        odd.num_vocab == 65 ? std::vector{1u, 4u, 21u} : std::vector{1u, 21u};
+    for (const uint32_t chunk : chunks) {
       const auto logits = logits_of({.model_path = path, .backend = "webgpu"}, ids, chunk);
       EXPECT_LE(max_difference(logits, expected), kTolerance * largest(expected))
           << "C " << odd.num_emb << ", N " << odd.num_vocab << ", chunk " << chunk;
@@ -113,17 +118,26 @@ TEST_F(WebGpuTest, OddModelsAgreeWithTheReference) {
 
 TEST_F(WebGpuTest, QuantizedModelsAgreeWithTheReference) {
   const std::vector<uint32_t> ids = {0, 510, 33, 7, 400, 12, 99};
-  for (const char* quant : {"int8", "nf4", "sf4"}) {
+  struct Way {
+    const char* layout;
+    uint32_t chunk;
+  };
+  const std::vector<Way> all = {{"", 1},
+                                {"", 7},
+                                {"interleave(16,128,4)", 1},
+                                {"interleave(16,128,4)", 7},
+                                {"ffn.value=row_major", 1}};
+  for (const std::string_view quant : {"int8", "nf4", "sf4"}) {
+    const std::string type(quant);
     const auto expected =
-        logits_of({.model_path = kModel, .backend = "reference", .quant = quant}, ids, 7);
-    for (const char* layout : {"", "interleave(16,128,4)", "ffn.value=row_major"}) {
-      for (const uint32_t chunk : {1u, 7u}) {
-        const auto logits =
-            logits_of({.model_path = kModel, .backend = "webgpu", .layout = layout, .quant = quant},
-                      ids, chunk);
-        EXPECT_LE(max_difference(logits, expected), kTolerance * largest(expected))
-            << quant << ", layout '" << layout << "', chunk " << chunk;
-      }
+        logits_of({.model_path = kModel, .backend = "reference", .quant = type}, ids, 7);
+    // sf4 is nf4 with other numbers.
+    for (const Way& way : std::span(all).first(quant == "sf4" ? 2 : all.size())) {
+      const auto logits =
+          logits_of({.model_path = kModel, .backend = "webgpu", .layout = way.layout, .quant = type},
+                    ids, way.chunk);
+      EXPECT_LE(max_difference(logits, expected), kTolerance * largest(expected))
+          << quant << ", layout '" << way.layout << "', chunk " << way.chunk;
     }
   }
 }

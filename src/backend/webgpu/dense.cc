@@ -11,8 +11,8 @@
 namespace skein::webgpu {
 namespace {
 
-// A thread has so many sixteen-byte loads in flight.
-constexpr uint32_t kMaxChunks = 16;
+// A thread has so many loads in flight; a CPU, which has none in flight, compiles less.
+constexpr uint32_t kMaxChunks = 16, kSoftwareChunks = 4;
 constexpr uint32_t kMinGroupThreads = 64;
 // Without a barrier of several subgroups a short row takes less time (H200: 768 cols of f16).
 constexpr uint32_t kMinSubgroupThreads = 32;
@@ -230,7 +230,8 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   values.set("ROW_LANES", part.lanes);
   values.set("COL_LANES", group_threads_ / part.lanes);
   const uint64_t pass = uint64_t{part.lanes} * load_elems(dtype);  // cols that the threads of a row read at once
-  const uint64_t chunks = std::min<uint64_t>(cols / pass, kMaxChunks / part.run_rows);
+  const uint64_t chunks = std::min<uint64_t>(
+      cols / pass, (limits_.is_software ? kSoftwareChunks : kMaxChunks) / part.run_rows);
   const uint64_t full_cols = chunks == 0 ? 0 : cols / (pass * chunks) * (pass * chunks);
   values.set("CHUNKS", chunks);
   values.set("LOOPS", chunks == 0 ? 0 : 1);

@@ -10,8 +10,9 @@
 namespace skein::webgpu {
 namespace {
 
-// Up to here a job whose rows are read by vectors keeps a sum per token in every thread of a row.
-constexpr uint32_t kMaxVectorTokens = 4;
+// Up to here a job whose rows are read by vectors keeps a sum per token in every thread of a row. On
+// a CPU each number of tokens costs more in compilation than it gains.
+constexpr uint32_t kMaxVectorTokens = 4, kSoftwareVectorTokens = 2;
 // One row a group of 128 threads is the best from 2048 cols of f16 on (H200, 2026-11-23): in a
 // chain of dependent dispatches few rows a group win, since the last group is done sooner.
 constexpr uint32_t kMaxRowLanes = 128;
@@ -26,12 +27,13 @@ constexpr MatmulTile kFewTokensTile = {32, 4, 1};   // 128 rows of 16 tokens
 constexpr MatmulTile kManyTokensTile = {16, 8, 2};  // 64 rows of 64 tokens
 constexpr uint32_t kFewTokens = 16;
 
-Form form_of(const DenseJob& job, uint32_t num_tokens) {
+Form form_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits) {
   if (job.weights == nullptr) return Form::kCopy;
   const DType dtype = job.weights->dtype();
   const VectorAxis axis = vector_axis(job.weights->mapping(), vector_elems(dtype));
   const bool is_by_cols = axis == VectorAxis::kCols && in_quads(*job.x, num_tokens);
-  if (is_by_cols && num_tokens <= kMaxVectorTokens) return Form::kRows;
+  const uint32_t max_tokens = limits.is_software ? kSoftwareVectorTokens : kMaxVectorTokens;
+  if (is_by_cols && num_tokens <= max_tokens) return Form::kRows;
   if (num_tokens == 1) return axis == VectorAxis::kRows ? Form::kCols : Form::kAny;
   return Form::kMatmul;
 }
@@ -183,11 +185,11 @@ bool in_quads(const Activation& x, uint32_t num_tokens) {
 Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t num_tokens,
                                      const GpuLimits& limits) {
   const bool has_matmul = std::any_of(jobs.begin(), jobs.end(), [&](const DenseJob& job) {
-    return form_of(job, num_tokens) == Form::kMatmul;
+    return form_of(job, num_tokens, limits) == Form::kMatmul;
   });
   std::vector<Part> parts;
   for (const DenseJob& job : jobs) {
-    Form form = form_of(job, num_tokens);
+    Form form = form_of(job, num_tokens, limits);
     if (has_matmul && form != Form::kCopy) form = Form::kMatmul;
     Part part;
     part.job = &job;
