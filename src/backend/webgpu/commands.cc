@@ -113,6 +113,11 @@ void Commands::submit_one(WGPUCommandBuffer commands) {
 }
 
 void Commands::submit() {
+  if (gpu_->is_lost()) {
+    list_.dispatches.clear();
+    list_.copies.clear();
+    return forget();
+  }
   if (empty()) return;
   if (is_timed_) {
     ahead_ = {};

@@ -31,6 +31,7 @@ Result<std::shared_ptr<GpuBuffer>> DeviceMemory::allocate(uint64_t num_bytes) {
 
 void DeviceMemory::write(const GpuBuffer& buffer, uint64_t offset_bytes,
                          std::span<const std::byte> bytes) {
+  if (gpu_->is_lost()) return;
   gpu_->api().QueueWriteBuffer(gpu_->queue(), buffer.handle(), offset_bytes, bytes.data(),
                                bytes.size());
   staged_bytes_ += bytes.size();

@@ -170,7 +170,10 @@ Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter, bool i
 
 Gpu::~Gpu() {
   // Callbacks point at this object: none may be left to come.
+  closing_ = true;
   if (device_) wait();
+  queue_ = {};
+  device_ = {};
 }
 
 Status Gpu::open_device(bool is_plain) {
@@ -210,11 +213,9 @@ Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatu
   descriptor.requiredFeatureCount = features.size();
   descriptor.deviceLostCallbackInfo.mode = WGPUCallbackMode_AllowSpontaneous;
   descriptor.deviceLostCallbackInfo.userdata1 = this;
-  descriptor.deviceLostCallbackInfo.callback = [](const WGPUDevice*, WGPUDeviceLostReason reason,
+  descriptor.deviceLostCallbackInfo.callback = [](const WGPUDevice*, WGPUDeviceLostReason /*reason*/,
                                                   WGPUStringView message, void* self, void*) {
-    if (reason == WGPUDeviceLostReason_Destroyed) return;
-    static_cast<Gpu*>(self)->lost_ = true;
-    static_cast<Gpu*>(self)->record_error("the device was lost: " + first_line(text_of(message)));
+    static_cast<Gpu*>(self)->on_lost(first_line(text_of(message)));
   };
   // Without this callback the library ends the process at the first error.
   descriptor.uncapturedErrorCallbackInfo.userdata1 = this;
@@ -245,9 +246,24 @@ Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatu
   return {};
 }
 
-void Gpu::wait() noexcept { api_.DevicePoll(device_.get(), 1, nullptr); }
+void Gpu::wait() noexcept {
+  if (!lost_) api_.DevicePoll(device_.get(), 1, nullptr);
+}
+
+void Gpu::lose() noexcept {
+  api_.DeviceDestroy(device_.get());
+  on_lost("destroyed");  // of which the library does not tell
+}
+
+void Gpu::on_lost(std::string_view message) {
+  if (closing_) return;
+  lost_ = true;
+  error_.clear();  // whatever it was came of this
+  record_error(fmt::format("the device was lost: {}", message));
+}
 
 Status Gpu::read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes) {
+  if (lost_) return take_error();
   struct Answer {
     bool has_come = false, is_mapped = false;
     std::string message;
@@ -283,7 +299,7 @@ Status Gpu::read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes) {
 
 Status Gpu::take_error() {
   if (error_.empty()) return {};
-  return error("webgpu: {}: {}", info_.name, std::exchange(error_, std::string()));
+  return error("webgpu: {}: {}", info_.name, lost_ ? error_ : std::exchange(error_, {}));
 }
 
 void Gpu::record_error(std::string message) {
@@ -307,6 +323,7 @@ Result<Handle<WGPUBuffer>> Gpu::create_buffer(uint64_t num_bytes, WGPUBufferUsag
     return error("webgpu: {}: expected a buffer of at most {} bytes, found {}", info_.name,
                  limits_.max_buffer_bytes, num_bytes);
   }
+  if (lost_) return tl::unexpected(take_error().error());
   WGPUBufferDescriptor descriptor = {};
   descriptor.label = view_of(label);
   descriptor.usage = usage;

@@ -105,12 +105,14 @@ class Gpu {
     limits_.max_buffer_bytes = std::min(limits_.max_buffer_bytes, num_bytes);
   }
 
-  // The first thing that went wrong since the last call, as one line.
+  // The first thing that went wrong since the last call, as one line; of a lost device, that it is.
   Status take_error();
   // Keeps `message` for take_error(), unless there is one already.
   void record_error(std::string message);
-  // Lost devices run nothing any more.
+  // Lost devices run nothing any more: nothing may be submitted or waited for.
   bool is_lost() const noexcept { return lost_; }
+  // For tests: what a driver does that gives up.
+  void lose() noexcept;
 
   // A buffer with zeros in it. Errors: too large for the device, no memory.
   Result<Handle<WGPUBuffer>> create_buffer(uint64_t num_bytes, WGPUBufferUsage usage,
@@ -119,6 +121,7 @@ class Gpu {
  private:
   explicit Gpu(const WgpuApi& api) : api_(api) {}
   Status open_device(bool is_plain);
+  void on_lost(std::string_view message);
   Status request_device(const WGPULimits& limits, const std::vector<WGPUFeatureName>& features);
 
   const WgpuApi& api_;
@@ -129,7 +132,7 @@ class Gpu {
   AdapterInfo info_;
   GpuLimits limits_;
   std::string error_;
-  bool lost_ = false;
+  bool lost_ = false, closing_ = false;
 };
 
 // The first line of what the library says, which has many.

@@ -7,6 +7,7 @@
 
 #include "backend/reference/reference_backend.h"
 #include "backend/test_model.h"
+#include "backend/webgpu/gpu.h"
 #include "backend/webgpu/test_gpu.h"
 #include "backend/webgpu/webgpu_backend.h"
 
@@ -212,6 +213,41 @@ TEST(WebGpuBackendTest, AMatrixTooLargeForABindingIsAnError) {
       << status.error().message;
   EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
   EXPECT_TRUE(backend.finish());
+}
+
+// A driver that gives up, before a token or while one is on its way: the same one line from then on.
+TEST(WebGpuBackendTest, ALostDeviceIsOneLine) {
+  for (const bool is_midway : {false, true}) {
+    auto gpu = webgpu::Gpu::create({});
+    SKEIN_NEED_GPU(gpu);
+    const std::unique_ptr<Backend> backend = make_webgpu_backend_on(*gpu);
+    const Dimensions dims = test_dimensions(128);
+    const Weights weights = random_weights(*backend, dims, {}, kSeed);
+    const std::vector<uint32_t> lengths = {1};
+    const TestBatch batch = random_batch(lengths, dims.num_vocab, kSeed);
+    const Workspace work = poisoned_workspace(*backend, dims, 1, 1, ActivationLayout::kPacked);
+    const State state = zero_state(*backend, dims, 1);
+    forward(*backend, dims, weights, state, batch.view(), work);
+    ASSERT_TRUE(backend->finish());
+    if (is_midway) {
+      forward(*backend, dims, weights, state, batch.view(), work);
+      ASSERT_TRUE(backend->submit());
+    }
+    (*gpu)->lose();
+    EXPECT_TRUE((*gpu)->is_lost());
+    for (int i = 0; i < 2; ++i) {
+      forward(*backend, dims, weights, state, batch.view(), work);
+      const Status status = backend->finish();
+      ASSERT_FALSE(status);
+      EXPECT_NE(status.error().message.find("the device was lost"), std::string::npos)
+          << status.error().message;
+      EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
+    }
+    std::vector<std::byte> bytes(64);
+    EXPECT_FALSE(backend->download(*work.logits.buffer, 0, bytes));
+    EXPECT_FALSE(backend->upload(*work.logits.buffer, 0, bytes));
+    EXPECT_FALSE(backend->allocate(256));
+  }
 }
 
 TEST(WebGpuBackendTest, MoreThanTheDeviceHasIsAnError) {

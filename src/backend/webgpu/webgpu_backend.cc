@@ -484,6 +484,10 @@ Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& option
   SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter, options.is_plain));
   if (options.max_binding_bytes != 0) gpu->limit_bindings(options.max_binding_bytes);
   if (options.max_buffer_bytes != 0) gpu->limit_buffers(options.max_buffer_bytes);
+  return make_webgpu_backend_on(std::move(gpu));
+}
+
+std::unique_ptr<Backend> make_webgpu_backend_on(std::shared_ptr<webgpu::Gpu> gpu) {
   return std::make_unique<WebGpuBackend>(std::move(gpu));
 }
 

@@ -15,6 +15,9 @@
 #include "backend/backend.h"
 
 namespace skein {
+namespace webgpu {
+class Gpu;
+}
 
 struct WebGpuOptions {
   std::optional<uint32_t> adapter;  // of webgpu_adapters(); the best one if unset
@@ -26,6 +29,8 @@ struct WebGpuOptions {
 
 // Errors: no library, no adapter, one that is too small; one line each.
 Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options);
+// On a device that is open already.
+std::unique_ptr<Backend> make_webgpu_backend_on(std::shared_ptr<webgpu::Gpu> gpu);
 
 // One line for each adapter of this machine, in the order of their numbers. WGPU_BACKEND
 // (vulkan, metal, dx12, gl) leaves those of one API.

@@ -42,6 +42,7 @@ namespace skein::webgpu {
   F(DeviceCreateBindGroup)                \
   F(DeviceCreateCommandEncoder)           \
   F(DeviceCreateQuerySet)                 \
+  F(DeviceDestroy)                        \
   F(DeviceRelease)                        \
   F(BufferMapAsync)                       \
   F(BufferGetConstMappedRange)            \
