@@ -105,6 +105,9 @@ class Gpu {
     limits_.max_buffer_bytes = std::min(limits_.max_buffer_bytes, num_bytes);
   }
 
+  // As if it were no software, for tests.
+  void use_hardware_kernels() noexcept { limits_.is_software = false; }
+
   // The first thing that went wrong since the last call, as one line; of a lost device, that it is.
   Status take_error();
   // Keeps `message` for take_error(), unless there is one already.

@@ -112,6 +112,13 @@ WebGpuOptions small_bindings() {
   return options;
 }
 
+// What only a GPU runs otherwise: up to sixteen tokens in registers, several rows a thread.
+Case on_hardware(const char* name, DType dtype, std::vector<uint32_t> chunks) {
+  WebGpuOptions options;
+  options.is_hardware = true;
+  return {name, dtype,   "row_major", "row_major", 128, ActivationLayout::kPacked,
+          options, {13, 3}, std::move(chunks)};
+}
 Case many_tokens(const char* name, DType dtype, const char* dense, const char* ffn_value) {
   return {name, dtype, dense, ffn_value, 128, ActivationLayout::kPacked, {}, {67, 3}, {100}};
 }
@@ -162,6 +169,8 @@ INSTANTIATE_TEST_SUITE_P(
                                   "morton(3)"),
                       many_tokens("int8_many_tokens", DType::kInt8, "row_major", "col_major"),
                       many_tokens("nf4_many_tokens", DType::kNF4, "row_major", "col_major"),
+                      on_hardware("f16_on_hardware", DType::kF16, {100}),
+                      on_hardware("nf4_on_hardware", DType::kNF4, {1, 100}),
                       Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
                            ActivationLayout::kPacked, plain_options()},
                       Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,

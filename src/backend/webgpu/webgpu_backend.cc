@@ -482,6 +482,7 @@ Result<double> WebGpuBackend::measure_read_bandwidth() {
 
 Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options) {
   SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter, options.is_plain));
+  if (options.is_hardware) gpu->use_hardware_kernels();
   if (options.max_binding_bytes != 0) gpu->limit_bindings(options.max_binding_bytes);
   if (options.max_buffer_bytes != 0) gpu->limit_buffers(options.max_buffer_bytes);
   return make_webgpu_backend_on(std::move(gpu));

@@ -23,6 +23,7 @@ struct WebGpuOptions {
   std::optional<uint32_t> adapter;  // of webgpu_adapters(); the best one if unset
   // For tests: as if the device had no feature, or less room. 0: its own.
   bool is_plain = false;
+  bool is_hardware = false;  // the kernels of a GPU, also on a software adapter
   uint64_t max_binding_bytes = 0;
   uint64_t max_buffer_bytes = 0;
 };
