@@ -134,9 +134,9 @@ TEST_F(WebGpuTest, QuantizedModelsAgreeWithTheReference) {
         logits_of({.model_path = kModel, .backend = "reference", .quant = type}, ids, 7);
     // sf4 is nf4 with other numbers.
     for (const Way& way : std::span(all).first(quant == "sf4" ? 2 : all.size())) {
-      const auto logits =
-          logits_of({.model_path = kModel, .backend = "webgpu", .layout = way.layout, .quant = type},
-                    ids, way.chunk);
+      const auto logits = logits_of(
+          {.model_path = kModel, .backend = "webgpu", .layout = way.layout, .quant = type}, ids,
+          way.chunk);
       EXPECT_LE(max_difference(logits, expected), kTolerance * largest(expected))
           << quant << ", layout '" << way.layout << "', chunk " << way.chunk;
     }

@@ -60,7 +60,6 @@ class DenseShader {
   uint32_t group_threads_;
   uint32_t token_groups_ = 0;  // of a grid of tiles
   uint32_t splits_ = 1;        // the most of any part
-  const Tile* tile_ = nullptr;  // of all parts that have one
   uint64_t col_sum_quads_ = 0;
   std::string num_tokens_ = "1u";
   std::vector<DType> dtypes_;
@@ -69,7 +68,7 @@ class DenseShader {
 };
 
 uint64_t DenseShader::rows_of_group(const Part& part) const {
-  if (is_tiled(part.form)) return tile_of(part.form, batch_.num_tokens).rows();
+  if (part.form == Form::kMatmul) return matmul_tile(batch_.num_tokens).rows();
   if (part.form == Form::kCols) {
     return uint64_t{part.lanes} * vector_elems(part.job->weights->dtype());
   }
@@ -89,11 +88,11 @@ Status DenseShader::bind_weights(std::span<const Part> parts) {
 }
 
 Status DenseShader::add_shared_text(std::span<const Part> parts) {
+  const MatmulTile& tile = matmul_tile(batch_.num_tokens);
   for (const Part& part : parts) {
-    if (is_tiled(part.form)) {
-      tile_ = &tile_of(part.form, batch_.num_tokens);
-      group_threads_ = tile_->threads();
-      token_groups_ = ceil_div(batch_.num_tokens, tile_->tokens());
+    if (part.form == Form::kMatmul) {
+      group_threads_ = tile.threads();
+      token_groups_ = ceil_div(batch_.num_tokens, tile.tokens());
       splits_ = std::max(splits_, part.splits);
     } else if (part.form == Form::kCols) {
       group_threads_ = std::max(group_threads_, kColsGroupThreads);
@@ -109,17 +108,11 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
   values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/math.wgsl", values));
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
-  if (tile_ != nullptr) {
-    // Where threads take turns, their sums meet in x_tile.
-    const uint32_t turn_quads = tile_->col_threads > 1 ? tile_->rows() * tile_->tokens() / 4 : 0;
-    const uint32_t x_quads = std::max(tile_->tokens() / 4 * tile_->cols, turn_quads);
-    kernel_.shader.add_text(fmt::format("var<workgroup> x_tile: array<vec4<f32>, {}>;\n", x_quads),
+  if (token_groups_ > 0) {
+    kernel_.shader.add_text(fmt::format("var<workgroup> weight_tile: array<vec4<f32>, {}>;\n"
+                                        "var<workgroup> x_tile: array<vec4<f32>, {}>;\n",
+                                        tile.rows() / 4 * kTileCols, tile.tokens() / 4 * kTileCols),
                             "dense.cc");
-    if (tile_->col_threads == 1) {
-      kernel_.shader.add_text(fmt::format("var<workgroup> weight_tile: array<vec4<f32>, {}>;\n",
-                                          tile_->rows() / 4 * tile_->cols),
-                              "dense.cc");
-    }
   }
   if (col_sum_quads_ > 0) {
     kernel_.shader.add_text(fmt::format("var<workgroup> col_sums: array<vec4<f32>, {}>;\n",
@@ -145,7 +138,7 @@ void set_activation(std::string_view name, const Activation& activation,
 }
 
 bool DenseShader::reads_quads(const Part& part) const {
-  if (part.form == Form::kRows || part.form == Form::kFewTokens) return true;
+  if (part.form == Form::kRows) return true;
   return part.form == Form::kMatmul && in_quads(*part.job->x, batch_.num_tokens) &&
          part.job->weights->cols() % 4 == 0;
 }
@@ -211,22 +204,12 @@ void DenseShader::set_epilogue(const Part& part, ShaderValues& values) const {
   }
 }
 
-// How a thread that reads along a row does so.
-void set_loads(DType dtype, ShaderValues& values) {
-  const bool by_words = load_elems(dtype) < vector_elems(dtype);
-  values.set("LOAD_COLS", load_elems(dtype));
-  values.set("LOAD_QUADS", load_elems(dtype) / 4);
-  values.set("LOAD", by_words ? "word" : "words");
-  values.set("QUAD", fmt::format("{}_{}", to_string(dtype), by_words ? "word" : "quad"));
-}
-
 void DenseShader::set_form(const Part& part, ShaderValues& values) const {
   values.set("ROW_BEGIN", part.row_begin);
   values.set("ROWS", part.row_end);
   values.set("GROUP_ROWS", rows_of_group(part));
   values.set("RUN_ROWS", part.run_rows);
-  if (part.form != Form::kCopy) set_loads(part.job->weights->dtype(), values);
-  is_tiled(part.form) ? set_matmul(part, values) : set_rows(part, values);
+  part.form == Form::kMatmul ? set_matmul(part, values) : set_rows(part, values);
 }
 
 void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
@@ -238,10 +221,16 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   values.set("SPARSE", job.is_sparse ? 1 : 0);
   const uint64_t cols = job.weights->cols();
   const DType dtype = job.weights->dtype();
+  const bool by_words = load_elems(dtype) < vector_elems(dtype);
+  values.set("LOAD_COLS", load_elems(dtype));
+  values.set("LOAD_QUADS", load_elems(dtype) / 4);
+  values.set("LOAD", by_words ? "word" : "words");
+  values.set("QUAD", fmt::format("{}_{}", to_string(dtype), by_words ? "word" : "quad"));
   values.set("LANES", part.lanes);
   values.set("ROW_LANES", part.lanes);
   values.set("COL_LANES", group_threads_ / part.lanes);
-  const uint64_t pass = uint64_t{part.lanes} * load_elems(dtype);  // cols that the threads of a row read at once
+  const uint64_t pass =
+      uint64_t{part.lanes} * load_elems(dtype);  // cols that the threads of a row read at once
   const uint64_t chunks = std::min<uint64_t>(
       cols / pass, (limits_.is_software ? kSoftwareChunks : kMaxChunks) / part.run_rows);
   const uint64_t full_cols = chunks == 0 ? 0 : cols / (pass * chunks) * (pass * chunks);
@@ -255,12 +244,12 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
 void DenseShader::set_matmul(const Part& part, ShaderValues& values) const {
   const Tensor& weights = *part.job->weights;
   const uint32_t vec = vector_elems(weights.dtype());
-  const Tile& tile = *tile_;
+  const MatmulTile& tile = matmul_tile(batch_.num_tokens);
   const VectorAxis axis = vector_axis(weights.mapping(), vec);
   const bool is_by_cols = axis == VectorAxis::kCols;
   const bool is_by_vectors = axis != VectorAxis::kNone;
   const uint32_t item_rows = is_by_vectors && !is_by_cols ? vec : 1;
-  const uint32_t items = tile.rows() * tile.cols / (is_by_vectors ? vec : 1);
+  const uint32_t items = tile.rows() * kTileCols / (is_by_vectors ? vec : 1);
   values.set("IS_BY_COLS", is_by_cols ? 1 : 0);
   values.set("IS_BY_VECTORS", is_by_vectors ? 1 : 0);
   values.set("SCALED_BY_COLS", is_by_cols && is_quantized(weights.dtype()) ? 1 : 0);
@@ -270,15 +259,14 @@ void DenseShader::set_matmul(const Part& part, ShaderValues& values) const {
   values.set("WEIGHT_LOADS", ceil_div(items, tile.threads()));
   const uint32_t x_vec = reads_quads(part) ? 4 : 1;
   values.set("X_VEC", x_vec);
-  values.set("X_LOADS", tile.tokens() * tile.cols / x_vec / tile.threads());
+  values.set("X_LOADS", tile.tokens() * kTileCols / x_vec / tile.threads());
   values.set("TILE_ROWS", tile.rows());
   values.set("TILE_TOKENS", tile.tokens());
-  values.set("TILE_COLS", tile.cols);
+  values.set("TILE_COLS", kTileCols);
   values.set("TILE_TOKEN_QUADS", tile.tokens() / 4);
   values.set("TOKEN_QUADS", tile.token_quads);
   values.set("ROW_THREADS", tile.row_threads);
-  values.set("COL_THREADS", tile.col_threads);
-  const uint64_t steps = ceil_div<uint64_t>(weights.cols(), tile.cols);
+  const uint64_t steps = ceil_div<uint64_t>(weights.cols(), kTileCols);
   values.set("STEPS", steps);
   values.set("SPLIT_STEPS", ceil_div<uint64_t>(steps, part.splits));
   values.set("UNROLL", limits_.is_software ? 2 : 8);

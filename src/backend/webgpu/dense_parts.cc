@@ -10,23 +10,22 @@
 namespace skein::webgpu {
 namespace {
 
-// Up to here a job whose rows are read by vectors keeps a sum per token in every thread of a row. On
-// a CPU each number of tokens costs more in compilation than it gains.
+// Up to here a job whose rows are read by vectors keeps a sum per token in every thread of a row.
+// On a CPU each number of tokens costs more in compilation than it gains.
 constexpr uint32_t kMaxVectorTokens = 4, kSoftwareVectorTokens = 2;
 // One row a group of 128 threads is the best from 2048 cols of f16 on (H200, 2026-11-23): in a
 // chain of dependent dispatches few rows a group win, since the last group is done sooner.
 constexpr uint32_t kMaxRowLanes = 128;
-constexpr uint64_t kManyRows = 32768, kMoreRows = 4096;
+constexpr uint64_t kManyRows = 32768;
 // Workgroups of tiles that a dispatch should have, and cols that are worth a part of their own. A
 // large GPU has 132 cores of several workgroups each.
 constexpr uint64_t kWantedGroups = 512, kMinSplitCols = 128;
 constexpr uint64_t kSoftwareGroups = 8, kSoftwareSplitCols = 64;
 constexpr uint64_t kMaxSplits = 32;
 
+constexpr MatmulTile kFewTokensTile = {32, 4, 1};   // 128 rows of 16 tokens
+constexpr MatmulTile kManyTokensTile = {16, 8, 2};  // 64 rows of 64 tokens
 constexpr uint32_t kFewTokens = 16;
-constexpr Tile kRowsOfFewTokens = {32, 1, 4, 2, 64};  // 128 rows of 16 tokens, weights in registers
-constexpr Tile kFewTokensTile = {32, 4, 1, 1, 32};    // 128 rows of 16 tokens
-constexpr Tile kManyTokensTile = {16, 8, 2, 1, 32};   // 64 rows of 64 tokens
 
 Form form_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits) {
   if (job.weights == nullptr) return Form::kCopy;
@@ -36,12 +35,11 @@ Form form_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits) 
   const uint32_t max_tokens = limits.is_software ? kSoftwareVectorTokens : kMaxVectorTokens;
   if (is_by_cols && num_tokens <= max_tokens) return Form::kRows;
   if (num_tokens == 1) return axis == VectorAxis::kRows ? Form::kCols : Form::kAny;
-  if (is_by_cols && num_tokens <= kFewTokens && !limits.is_software) return Form::kFewTokens;
   return Form::kMatmul;
 }
 
 uint32_t lanes_of(const DenseJob& job, Form form) {
-  if (form == Form::kCopy || is_tiled(form)) return 1;
+  if (form == Form::kCopy || form == Form::kMatmul) return 1;
   const uint32_t vec = vector_elems(job.weights->dtype());
   if (form == Form::kCols) {
     // 64 B of a col, or all of an interleaved block: then other threads take other cols.
@@ -63,16 +61,15 @@ uint32_t lanes_of(const DenseJob& job, Form form) {
       std::clamp<uint64_t>(std::bit_floor(std::max<uint64_t>(loads / 2, 1)), 1, max_lanes));
 }
 
-// Codes cost more than their bytes: several rows share the loads of x. Few rows of eight bits are
-// done sooner by more workgroups.
+// Codes cost more than their bytes: several rows share the loads of x. (Four rows of eight bits
+// took 1.1 of a token's time, H200.)
 uint32_t run_rows_of(const DenseJob& job, Form form, uint32_t num_tokens, const GpuLimits& limits) {
   if (form != Form::kRows) return 1;
   const uint32_t bits = element_bits(job.weights->dtype());
   if (bits == 4 && limits.is_software) return 1;
   // A matrix with workgroups to spare, as a head: two rows take 0.8 of the time (H200).
   const uint32_t plain = job.weights->rows() >= kManyRows && !limits.is_software ? 2 : 1;
-  const uint32_t bytes = job.weights->rows() >= kMoreRows && !limits.is_software ? 4 : 2;
-  const uint32_t wanted = bits == 4 ? 4 : bits == 8 ? bytes : plain;
+  const uint32_t wanted = bits == 4 ? 4 : bits == 8 ? 2 : plain;
   return std::max(1u, std::min(wanted, std::bit_floor(kMaxRunSums / num_tokens)));
 }
 
@@ -130,11 +127,10 @@ Status add_parts(Part part, const GpuLimits& limits, std::vector<Part>& out) {
 // Parts of the cols for the workgroups that the rows and tokens leave wanting. Powers of two, since
 // each number is a shader of its own.
 void split_cols(std::span<Part> parts, uint32_t num_tokens, const GpuLimits& limits) {
+  const MatmulTile& tile = matmul_tile(num_tokens);
   uint64_t groups = 0;
-  Tile tile = kManyTokensTile;
   for (const Part& part : parts) {
-    if (!is_tiled(part.form)) continue;
-    tile = tile_of(part.form, num_tokens);
+    if (part.form != Form::kMatmul) continue;
     groups += ceil_div<uint64_t>(part.row_end - part.row_begin, tile.rows());
   }
   if (groups == 0) return;
@@ -142,11 +138,10 @@ void split_cols(std::span<Part> parts, uint32_t num_tokens, const GpuLimits& lim
   const uint64_t wanted = limits.is_software ? kSoftwareGroups : kWantedGroups;
   const uint64_t most =
       std::min(std::bit_floor(std::max<uint64_t>(wanted / groups, 1)), kMaxSplits);
-  const uint64_t wanted_cols = limits.is_software ? kSoftwareSplitCols : kMinSplitCols;
-  const uint64_t min_cols = tile.col_threads > 1 ? tile.cols : wanted_cols;
+  const uint64_t min_cols = limits.is_software ? kSoftwareSplitCols : kMinSplitCols;
   uint64_t begin = 0;
   for (Part& part : parts) {
-    if (!is_tiled(part.form)) continue;
+    if (part.form != Form::kMatmul) continue;
     const uint64_t by_cols =
         std::bit_floor(std::max<uint64_t>(part.job->weights->cols() / min_cols, 1));
     part.splits = static_cast<uint32_t>(std::min(most, by_cols));
@@ -172,16 +167,13 @@ std::string_view shader_file(Form form) {
       return "dense_cols.wgsl";
     case Form::kAny:
       return "dense_any.wgsl";
-    case Form::kFewTokens:
-      return "few_tokens.wgsl";
     case Form::kMatmul:
       break;
   }
   return "matmul.wgsl";
 }
 
-const Tile& tile_of(Form form, uint32_t num_tokens) {
-  if (form == Form::kFewTokens) return kRowsOfFewTokens;
+const MatmulTile& matmul_tile(uint32_t num_tokens) {
   return num_tokens <= kFewTokens ? kFewTokensTile : kManyTokensTile;
 }
 
@@ -191,16 +183,13 @@ bool in_quads(const Activation& x, uint32_t num_tokens) {
 
 Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t num_tokens,
                                      const GpuLimits& limits) {
-  // If one job takes tiles, all take the same.
-  Form tiled = Form::kCopy;
-  for (const DenseJob& job : jobs) {
-    const Form form = form_of(job, num_tokens, limits);
-    if (is_tiled(form) && tiled != Form::kMatmul) tiled = form;
-  }
+  const bool has_matmul = std::any_of(jobs.begin(), jobs.end(), [&](const DenseJob& job) {
+    return form_of(job, num_tokens, limits) == Form::kMatmul;
+  });
   std::vector<Part> parts;
   for (const DenseJob& job : jobs) {
     Form form = form_of(job, num_tokens, limits);
-    if (is_tiled(tiled) && form != Form::kCopy) form = tiled;
+    if (has_matmul && form != Form::kCopy) form = Form::kMatmul;
     Part part;
     part.job = &job;
     part.form = form;

@@ -21,27 +21,22 @@ enum class Form : uint8_t {
   kRows,
   kCols,
   kAny,
-  // Several tokens: tiles, in a grid with dimensions for tokens and for parts of the cols. The first
-  // where loads bring cols and there are few tokens.
-  kFewTokens,
+  // Many tokens: tiles, in a grid with dimensions for tokens and for parts of the cols.
   kMatmul,
 };
-constexpr bool is_tiled(Form form) { return form == Form::kFewTokens || form == Form::kMatmul; }
 std::string_view shader_file(Form form);
 
-// What a workgroup of kFewTokens or kMatmul makes.
-struct Tile {
+struct MatmulTile {
   // A thread has four rows of so many quads of tokens.
   uint32_t row_threads, token_threads, token_quads;
-  uint32_t col_threads;  // that take turns with the cols of the same rows and tokens
-  uint32_t cols;         // at a time
-  constexpr uint32_t threads() const { return row_threads * token_threads * col_threads; }
+  constexpr uint32_t threads() const { return row_threads * token_threads; }
   constexpr uint32_t rows() const { return 4 * row_threads; }
   constexpr uint32_t tokens() const { return 4 * token_threads * token_quads; }
 };
+inline constexpr uint32_t kTileCols = 32;
 // Sums of rows and tokens that meet in one barrier of kRows.
 inline constexpr uint32_t kMaxRunSums = 8;
-const Tile& tile_of(Form form, uint32_t num_tokens);
+const MatmulTile& matmul_tile(uint32_t num_tokens);
 
 // A job, or the rows of it that one binding can hold.
 struct Part {
@@ -52,7 +47,7 @@ struct Part {
   uint64_t delta_elems = 0;
   uint32_t lanes = 1;     // kRows, kAny: threads a row; kCols: threads that read rows of one col
   uint32_t run_rows = 1;  // kRows: rows of a thread, which share what is loaded of x
-  // Tiles: parts of the cols, so that there are workgroups enough; with more than one, where in
+  // kMatmul: parts of the cols, so that there are workgroups enough; with more than one, where in
   // the scratch buffer the parts' sums lie, [splits][tokens][split_quads()] of four floats.
   uint32_t splits = 1;
   uint64_t sums_begin = 0;

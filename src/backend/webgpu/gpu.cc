@@ -213,10 +213,9 @@ Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatu
   descriptor.requiredFeatureCount = features.size();
   descriptor.deviceLostCallbackInfo.mode = WGPUCallbackMode_AllowSpontaneous;
   descriptor.deviceLostCallbackInfo.userdata1 = this;
-  descriptor.deviceLostCallbackInfo.callback = [](const WGPUDevice*, WGPUDeviceLostReason /*reason*/,
-                                                  WGPUStringView message, void* self, void*) {
-    static_cast<Gpu*>(self)->on_lost(first_line(text_of(message)));
-  };
+  descriptor.deviceLostCallbackInfo.callback =
+      [](const WGPUDevice*, WGPUDeviceLostReason /*reason*/, WGPUStringView message, void* self,
+         void*) { static_cast<Gpu*>(self)->on_lost(first_line(text_of(message))); };
   // Without this callback the library ends the process at the first error.
   descriptor.uncapturedErrorCallbackInfo.userdata1 = this;
   descriptor.uncapturedErrorCallbackInfo.callback = [](const WGPUDevice*, WGPUErrorType type,

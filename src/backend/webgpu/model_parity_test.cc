@@ -112,12 +112,11 @@ WebGpuOptions small_bindings() {
   return options;
 }
 
-// What only a GPU runs otherwise: up to sixteen tokens in registers, several rows a thread.
-Case on_hardware(const char* name, DType dtype, std::vector<uint32_t> chunks) {
+// What only a GPU runs otherwise: several rows a thread, more loads in flight.
+WebGpuOptions hardware_options() {
   WebGpuOptions options;
   options.is_hardware = true;
-  return {name, dtype,   "row_major", "row_major", 128, ActivationLayout::kPacked,
-          options, {13, 3}, std::move(chunks)};
+  return options;
 }
 Case many_tokens(const char* name, DType dtype, const char* dense, const char* ffn_value) {
   return {name, dtype, dense, ffn_value, 128, ActivationLayout::kPacked, {}, {67, 3}, {100}};
@@ -169,8 +168,15 @@ INSTANTIATE_TEST_SUITE_P(
                                   "morton(3)"),
                       many_tokens("int8_many_tokens", DType::kInt8, "row_major", "col_major"),
                       many_tokens("nf4_many_tokens", DType::kNF4, "row_major", "col_major"),
-                      on_hardware("f16_on_hardware", DType::kF16, {100}),
-                      on_hardware("nf4_on_hardware", DType::kNF4, {1, 100}),
+                      Case{"nf4_on_hardware",
+                           DType::kNF4,
+                           "row_major",
+                           "row_major",
+                           128,
+                           ActivationLayout::kPacked,
+                           hardware_options(),
+                           {3, 2},
+                           {1}},
                       Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
                            ActivationLayout::kPacked, plain_options()},
                       Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,
@@ -224,7 +230,8 @@ TEST(WebGpuBackendTest, AMatrixTooLargeForABindingIsAnError) {
   EXPECT_TRUE(backend.finish());
 }
 
-// A driver that gives up, before a token or while one is on its way: the same one line from then on.
+// A driver that gives up, before a token or while one is on its way: the same one line from then
+// on.
 TEST(WebGpuBackendTest, ALostDeviceIsOneLine) {
   for (const bool is_midway : {false, true}) {
     auto gpu = webgpu::Gpu::create({});
