@@ -21,6 +21,7 @@
 #include "backend/rwkv7.h"
 #include "base/result.h"
 #include "skein/precision.h"
+#include "skein/sampler.h"
 
 namespace skein {
 
@@ -29,6 +30,15 @@ struct OpTime {
   std::string op;  // "ffn_key"
   uint64_t count = 0;
   double seconds = 0;  // of all of them
+};
+
+// Tokens drawn where the logits are (Backend::draw), and what that keeps from token to token.
+struct Draws {
+  std::shared_ptr<Buffer> buffer;
+  uint32_t num_slots = 0;
+  // In bytes: [1] u32 the slot of the next draw, which moves on by itself; [num_slots] f32 in [0,
+  // 1), one a draw, to be written before; [num_slots] u32 the ids, to be read after.
+  uint64_t cursor_at = 0, uniforms_at = 0, ids_at = 0;
 };
 
 class Backend {
@@ -95,6 +105,16 @@ class Backend {
   // Waits until every step so far has run; returns what went wrong on the device since the last
   // call.
   virtual Status finish() = 0;
+
+  // For generation that does not wait for every token. Errors: this backend draws nothing, or not
+  // for this model. Zeros for the first slot; no token counts as seen.
+  virtual Result<Draws> make_draws(const Dimensions& dims, const Weights& weights);
+  // Draws from the first row of `logits` as engine/sampler.h says, with f32 sums, into the next
+  // slot; a batch that names `draws` takes the id as its own. The token counts as seen.
+  virtual void draw(const Dimensions& /*dims*/, const SamplerOptions& /*options*/,
+                    const Activation& /*logits*/, const Draws& /*draws*/) noexcept {}
+  // Ranges of two buffers of this backend, behind all steps so far. Multiples of four bytes.
+  virtual Status copy(const Buffer& from, uint64_t from_bytes, Buffer& to, uint64_t num_bytes);
 
   // Dispatches given to a device so far; 0 on a host.
   virtual uint64_t num_dispatches() const noexcept { return 0; }

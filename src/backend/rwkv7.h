@@ -78,6 +78,9 @@ struct Batch {
   std::span<const Run> runs;
   // Ascending token indices whose logits are asked for; may be empty.
   std::span<const uint32_t> logit_tokens;
+  // If set, the batch's only id is the last one that was drawn there (Backend::draw), whatever
+  // `ids` holds.
+  const Buffer* draws = nullptr;
   uint32_t num_tokens() const noexcept { return static_cast<uint32_t>(ids.size()); }
 };
 

@@ -66,13 +66,13 @@ uint32_t Sampler::sample(std::span<const float> logits) {
   const bool filters = options_.top_k != 0 || options_.top_p < 1 || options_.min_p > 0;
   if (!filters) {
     weights.assign(logits, peak.logit, scale);
-    return weights.draw(next_uniform());
+    return weights.draw(next_uniform(random_));
   }
   if (options_.top_p < 1) weights.assign(logits, peak.logit, 1);
   keep_candidates(logits, peak.logit, {options_.top_k, options_.top_p, options_.min_p}, weights,
                   candidates);
   weights.assign(candidates.logits(), peak.logit, scale);
-  return candidates.ids()[weights.draw(next_uniform())];
+  return candidates.ids()[weights.draw(next_uniform(random_))];
 }
 
 void Sampler::accept(uint32_t token) {
@@ -100,7 +100,5 @@ std::span<const float> Sampler::penalized(std::span<const float> logits) const {
   }
   return copy;
 }
-
-double Sampler::next_uniform() noexcept { return static_cast<double>(random_() >> 11) * 0x1p-53; }
 
 }  // namespace skein

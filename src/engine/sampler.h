@@ -44,6 +44,11 @@ namespace skein {
 // found 1.5".
 Status validate(const SamplerOptions& options);
 
+// In [0, 1): one number of the sequence that a seed stands for.
+inline double next_uniform(std::mt19937_64& random) noexcept {
+  return static_cast<double>(random() >> 11) * 0x1p-53;
+}
+
 // One per sequence; copying it copies the place in the random sequence. The working memory (16
 // bytes a token of the vocabulary) belongs to the thread, so that many sequences share what is in
 // its L2.
@@ -65,7 +70,6 @@ class Sampler {
 
  private:
   std::span<const float> penalized(std::span<const float> logits) const;
-  double next_uniform() noexcept;
 
   SamplerOptions options_;
   uint32_t num_vocab_;

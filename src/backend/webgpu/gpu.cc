@@ -185,6 +185,7 @@ Status Gpu::open_device(bool is_plain) {
   limits_ = {limits.maxBufferSize, limits.maxStorageBufferBindingSize,
              limits.maxStorageBuffersPerShaderStage, limits.maxComputeWorkgroupsPerDimension,
              limits.maxComputeInvocationsPerWorkgroup};
+  limits_.max_group_bytes = limits.maxComputeWorkgroupStorageSize;
   if (limits_.max_storage_buffers < kMinStorageBuffers) {
     return error("webgpu: {}: expected at least {} storage buffers a shader, found {}",
                  info_.text(), kMinStorageBuffers, limits_.max_storage_buffers);

@@ -38,6 +38,7 @@ struct GpuLimits {
   uint32_t max_storage_buffers = 0;  // of one shader
   uint32_t max_groups = 0;           // of one dimension of a dispatch
   uint32_t max_group_threads = 0;
+  uint32_t max_group_bytes = 0;  // workgroup memory
   // Software compiles what is unrolled for many seconds and gains nothing by it.
   bool is_software = false;
   // What only some devices have; there is a way without each.

@@ -107,6 +107,7 @@ struct NormArgs {
   uint64_t num_rows = 0;
   uint64_t num_input_rows = 0;
   PendingSums pending = {};
+  const GpuBuffer* draws = nullptr;  // kEmbedding: the row is that of the token drawn last
 };
 
 Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const GpuLimits& limits) {
@@ -133,6 +134,13 @@ Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const G
     SKEIN_RETURN_IF_ERROR(bind_batch(*args.batch, bindings, values));
   }
   values.set("IS_EMBEDDING", args.input == NormInput::kEmbedding ? 1 : 0);
+  values.set("IS_DRAWN", args.draws != nullptr ? 1 : 0);
+  if (args.draws != nullptr) {
+    SKEIN_ASSIGN_OR_RETURN(
+        const Bindings::Place place,
+        bindings.range(*args.draws, 0, args.draws->num_bytes(), Access::kRead, "array<u32>"));
+    values.set("DRAWS", place.name);
+  }
   values.set("IS_HOST_ROWS", args.input == NormInput::kHostRows ? 1 : 0);
   values.set("IS_LOGITS", args.input == NormInput::kLogits ? 1 : 0);
   values.set("GROUP_THREADS", kNormThreads);
@@ -202,11 +210,12 @@ std::vector<uint32_t> pack_batch(const Batch& batch) {
   return words;
 }
 
-Result<Kernel> embed_kernel(const Dimensions& /*dims*/, const Weights& weights, const Batch& batch,
+Result<Kernel> embed_kernel(const Tensor& emb, const Weights& weights, const Batch& batch,
                             const GpuBuffer& batch_buffer, const Workspace& work,
                             const GpuLimits& limits) {
   NormArgs args{NormInput::kEmbedding, &weights.ln0_weight, &weights.ln0_bias};
-  args.emb = &weights.emb;
+  args.emb = &emb;
+  if (batch.draws != nullptr) args.draws = &gpu_buffer(*batch.draws);
   args.out = &work.x;
   args.batch = &batch_buffer;
   args.num_rows = batch.num_tokens();

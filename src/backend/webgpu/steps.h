@@ -24,7 +24,8 @@ struct PendingSums {
 };
 
 // The rows of a matrix of embeddings that the batch names, normalised into x.
-Result<Kernel> embed_kernel(const Dimensions& dims, const Weights& weights, const Batch& batch,
+// Where the batch names draws, the row of the token drawn last. `emb` is on the device.
+Result<Kernel> embed_kernel(const Tensor& emb, const Weights& weights, const Batch& batch,
                             const GpuBuffer& batch_buffer, const Workspace& work,
                             const GpuLimits& limits);
 // The same of `rows`, [T][C] f32 that the host has looked up.

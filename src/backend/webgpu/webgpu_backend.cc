@@ -8,6 +8,7 @@
 
 #include "backend/webgpu/dense.h"
 #include "backend/webgpu/device_memory.h"
+#include "backend/webgpu/draw.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
 #include "base/bits.h"
@@ -55,6 +56,7 @@ enum class StepId : uint8_t {
   kFfnValue,
   kHead,
   kRead,
+  kDraw,
 };
 
 // One row of a plain matrix as floats.
@@ -88,6 +90,7 @@ class WebGpuBackend final : public Backend {
     // Buffers of ours go while the caches still stand.
     batch_buffer_.reset();
     scratch_.reset();
+    draw_memory_ = {};
     rows_ = sums_ = other_x_ = {};
   }
 
@@ -129,6 +132,12 @@ class WebGpuBackend final : public Backend {
   void head(const Dimensions& dims, const Weights& weights, const Batch& batch,
             const Workspace& work) noexcept override;
 
+  Result<Draws> make_draws(const Dimensions& dims, const Weights& weights) override {
+    return draw_memory_.make_draws(dims, weights.emb, *core_->memory, gpu_->limits());
+  }
+  void draw(const Dimensions& dims, const SamplerOptions& options, const Activation& logits,
+            const Draws& draws) noexcept override;
+  Status copy(const Buffer& from, uint64_t from_bytes, Buffer& to, uint64_t num_bytes) override;
   Status submit() override { return core_->memory->submit(); }
   Status finish() override { return core_->memory->finish(); }
   uint64_t num_dispatches() const noexcept override { return core_->commands.num_dispatches(); }
@@ -178,6 +187,7 @@ class WebGpuBackend final : public Backend {
   std::shared_ptr<GpuBuffer> scratch_;  // of products of many tokens
   uint32_t pending_splits_ = 0;         // of sums_: not yet in x
   bool x_is_other_ = false;
+  DrawMemory draw_memory_;
 };
 
 // Keeps `out` where it is large enough.
@@ -256,14 +266,16 @@ Status WebGpuBackend::run_dense(StepId step, std::string_view label, const Batch
 Status WebGpuBackend::run_embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
                                 const Workspace& work) {
   SKEIN_RETURN_IF_ERROR(write_batch(batch));
-  const bool is_on_host = weights.emb.buffer()->host_data() != nullptr;
+  const bool is_on_host = weights.emb.buffer()->host_data() != nullptr && batch.draws == nullptr;
+  const Tensor& emb = draw_memory_.on_device(weights.emb);
   if (is_on_host) SKEIN_RETURN_IF_ERROR(write_rows(weights.emb, batch));
   StepKey key = key_of(StepId::kEmbed, batch);
   if (is_on_host) {
     key.add(rows_);
   } else {
-    key.add(weights.emb);
+    key.add(emb);
   }
+  if (batch.draws != nullptr) key.add(gpu_buffer(*batch.draws).id());
   key.add(weights.ln0_weight);
   key.add(work.x);
   return core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
@@ -271,7 +283,7 @@ Status WebGpuBackend::run_embed(const Dimensions& dims, const Weights& weights, 
     SKEIN_ASSIGN_OR_RETURN(
         Kernel kernel,
         is_on_host ? embed_rows_kernel(dims, weights, batch, rows_, work, gpu_->limits())
-                   : embed_kernel(dims, weights, batch, *batch_buffer_, work, gpu_->limits()));
+                   : embed_kernel(emb, weights, batch, *batch_buffer_, work, gpu_->limits()));
     kernels.push_back(std::move(kernel));
     return kernels;
   });
@@ -436,6 +448,34 @@ Status WebGpuBackend::run_head(const Dimensions& dims, const Weights& weights, c
 void WebGpuBackend::head(const Dimensions& dims, const Weights& weights, const Batch& batch,
                          const Workspace& work) noexcept {
   record(run_head(dims, weights, batch, work));
+}
+
+void WebGpuBackend::draw(const Dimensions& dims, const SamplerOptions& options,
+                         const Activation& logits, const Draws& draws) noexcept {
+  core_->memory->forget_copy();
+  const GpuBuffer& buffer = gpu_buffer(*draws.buffer);
+  StepKey key(static_cast<uint64_t>(StepId::kDraw));
+  key.add(logits);
+  key.add(buffer.id());
+  add_to_key(options, key);
+  record(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
+    std::vector<Kernel> kernels;
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel,
+                           draw_kernel(dims, options, logits, buffer, gpu_->limits()));
+    kernels.push_back(std::move(kernel));
+    return kernels;
+  }));
+}
+
+Status WebGpuBackend::copy(const Buffer& from, uint64_t from_bytes, Buffer& to,
+                           uint64_t num_bytes) {
+  core_->memory->forget_copy();
+  // Not with the dispatches so far: their list is the same for every token.
+  core_->commands.submit();
+  core_->commands.add(
+      Copy{gpu_buffer(from).handle(), from_bytes, gpu_buffer(to).handle(), num_bytes});
+  core_->commands.submit();
+  return {};
 }
 
 Result<double> WebGpuBackend::measure_read_bandwidth() {

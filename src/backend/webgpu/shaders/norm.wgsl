@@ -13,7 +13,11 @@ fn input_quad(row: u32, quad: u32) -> vec4<f32> {
 fn run(group: vec3<u32>, lane: u32) {
   let i = group.x;
 //!if IS_EMBEDDING
+//!if IS_DRAWN
+  let row = {{DRAWS}}[1];
+//!else
   let row = {{BATCH}}[{{TOKENS_AT}}u + i].x;
+//!end
 //!end
 //!if IS_HOST_ROWS
   let row = i;
