@@ -1,4 +1,5 @@
-// Tokens drawn on the device against those that the sampler draws from the same logits.
+// Tokens drawn on the device against those that the sampler draws from the same logits, and
+// generation with them against generation on the host.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,13 +9,19 @@
 #include <vector>
 
 #include "engine/backends.h"
+#include "engine/device_drawer.h"
+#include "engine/impl.h"
 #include "engine/sampler.h"
+#include "skein/skein.h"
+#include "tiny_model.h"
 #ifdef SKEIN_HAS_WEBGPU
 #include "backend/webgpu/webgpu_backend.h"
 #endif
 
 namespace skein {
 namespace {
+
+constexpr const char* kModel = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.safetensors";
 
 bool is_ci() {
   const char* ci = std::getenv("CI");
@@ -177,6 +184,142 @@ TEST(WebGpuDrawTest, OddLogits) {
                                  std::as_writable_bytes(std::span(&found, 1))));
     EXPECT_EQ(found, Sampler(options, 70).sample(values)) << "case " << i;
   }
+}
+
+constexpr const char* kNever = "\x01 never \x02";
+
+// With the logits and the number of tokens.
+std::string state_of(const Session& session) {
+  const testing::TempFolder folder;
+  EXPECT_TRUE(session.save(folder.path("state")));
+  return testing::read_file(folder.path("state"));
+}
+
+// A continuation, and all that is left behind.
+struct Outcome {
+  std::string text;
+  std::vector<std::string> pieces;
+  GenerateStats stats;
+  std::string state;  // the file
+  uint64_t num_dispatches = 0;
+};
+
+struct End {
+  const char* name;
+  SamplerOptions sampler;
+  uint32_t max_tokens;
+  size_t max_pieces = 1000;
+};
+
+// Twice on one session: the second goes on where the first ended. A stop text, although it never
+// comes, has the host draw.
+Outcome run(const std::shared_ptr<Model>& model, const End& end, bool on_host) {
+  Session session = Session::create(model).value();
+  GenerateOptions options;
+  options.max_tokens = end.max_tokens;
+  options.sampler = end.sampler;
+  if (on_host) options.stop = {kNever};
+  Outcome outcome;
+  const uint64_t before = model->impl().backend->num_dispatches();
+  for (const char* prompt : {"One", ""}) {
+    size_t num_pieces = 0;
+    const auto stats = generate(session, prompt, options, [&](std::string_view text) {
+      outcome.pieces.emplace_back(text);
+      outcome.text += text;
+      return ++num_pieces < end.max_pieces;
+    });
+    EXPECT_TRUE(stats) << stats.error().message;
+    if (stats) outcome.stats = *stats;
+  }
+  outcome.num_dispatches = model->impl().backend->num_dispatches() - before;
+  outcome.state = state_of(session);
+  return outcome;
+}
+
+void expect_same(const std::shared_ptr<Model>& model, const End& end) {
+  const Outcome host = run(model, end, true);
+  const Outcome device = run(model, end, false);
+  EXPECT_EQ(device.text, host.text) << end.name;
+  EXPECT_EQ(device.pieces, host.pieces) << end.name;
+  EXPECT_EQ(device.stats.reason, host.stats.reason) << end.name;
+  EXPECT_EQ(device.stats.num_tokens, host.stats.num_tokens) << end.name;
+  EXPECT_TRUE(device.state == host.state) << end.name << ": another state";
+  EXPECT_GT(device.num_dispatches, host.num_dispatches) << end.name << ": the host has drawn";
+}
+
+// However it ends, the session is where it is when the host draws.
+TEST(WebGpuDrawTest, GenerationIsThatOfTheHost) {
+  auto made = Model::load({.model_path = kModel, .backend = "webgpu"});
+  SKEIN_NEED_WEBGPU(made);
+  const SamplerOptions greedy = options_of(0, 0, 1, 0);
+  expect_same(*made, {"max tokens", greedy, 20});
+  expect_same(*made, {"callback", greedy, 60, 6});
+  expect_same(*made, {"penalties", options_of(0, 0, 1, 0, 0.4f, 0.2f), 20});
+  expect_same(*made, {"sampled", options_of(1, 40, 0.9f, 0.01f), 20});
+  // Here the embedding is on the device already.
+  auto file = Model::load({.model_path = kModel, .backend = "webgpu", .placement = "file"});
+  ASSERT_TRUE(file) << file.error().message;
+  expect_same(*file, {"placement file", greedy, 10});
+}
+
+TEST(WebGpuDrawTest, EndsAtTheEndOfText) {
+  // More tokens than are drawn at once, ends in the midst of them.
+  for (const uint32_t num_texts : {1u, 6u, 75u}) {
+    std::vector<std::string> script = {"One"};
+    for (uint32_t i = 0; i < num_texts; ++i) script.push_back(" goose " + std::to_string(i));
+    const testing::Reciter reciter = testing::make_reciter(script);
+    const testing::TempFolder folder;
+    reciter.model.write(folder.path("reciter.safetensors"));
+    testing::write_file(folder.path("vocab.txt"), reciter.vocabulary);
+    auto made =
+        Model::load({.model_path = folder.path("reciter.safetensors"), .backend = "webgpu"});
+    SKEIN_NEED_WEBGPU(made);
+    const End end{"end of text", options_of(0, 0, 1, 0), 200};
+    expect_same(*made, end);
+    const Outcome outcome = run(*made, end, false);
+    EXPECT_EQ(outcome.stats.reason, StopReason::kEndOfText);
+    EXPECT_EQ(outcome.pieces.size(), num_texts);
+  }
+}
+
+// Many at once, and back into the midst of them.
+TEST(WebGpuDrawTest, RewindsToWhereTheHostIs) {
+  auto made = Model::load({.model_path = kModel, .backend = "webgpu"});
+  SKEIN_NEED_WEBGPU(made);
+  const SamplerOptions sampled = options_of(0.9f, 0, 0.95f, 0, 0.2f, 0.1f);
+  const std::vector<uint32_t> prompt = {0, 510, 33, 7};
+  for (const uint32_t kept : {0u, 7u, 20u}) {
+    Session host = Session::create(*made).value(), device = Session::create(*made).value();
+    ASSERT_TRUE(host.prefill(prompt));
+    ASSERT_TRUE(device.prefill(prompt));
+    Sampler sampler(sampled, (*made)->info().num_vocab);
+    auto drawer = internal::DeviceDrawer::create(device, sampled);
+    ASSERT_TRUE(drawer) << drawer.error().message;
+    for (const uint32_t count : {12u, kept}) {
+      const auto ids = drawer->draw(count == kept ? 20 : count);
+      ASSERT_TRUE(ids) << ids.error().message;
+      for (uint32_t i = 0; i < count; ++i) {
+        const uint32_t expected = sampler.sample(host.logits());
+        ASSERT_EQ((*ids)[i], expected) << "token " << i << " of " << count;
+        sampler.accept(expected);
+        ASSERT_TRUE(host.step(expected));
+      }
+    }
+    ASSERT_TRUE(drawer->rewind(kept));
+    EXPECT_EQ(device.num_tokens(), host.num_tokens());
+    EXPECT_TRUE(state_of(device) == state_of(host)) << kept << " kept: another state";
+  }
+}
+
+// The same seed, the same text, however many tokens are drawn at once; another seed, another text.
+TEST(WebGpuDrawTest, SeedsReproduceTheText) {
+  auto made = Model::load({.model_path = kModel, .backend = "webgpu"});
+  SKEIN_NEED_WEBGPU(made);
+  End end{"seed", options_of(1, 0, 0.95f, 0), 20};
+  const Outcome first = run(*made, end, false);
+  EXPECT_EQ(run(*made, end, false).text, first.text);
+  end.sampler.seed = 8;
+  EXPECT_NE(run(*made, end, false).text, first.text);
 }
 
 }  // namespace

@@ -80,6 +80,7 @@ struct ModelInfo {
 namespace internal {
 struct ModelImpl;
 struct SessionImpl;
+class DeviceDrawer;
 }  // namespace internal
 
 // Weights, vocabulary and the backend they lie on. Immutable once loaded.
@@ -153,6 +154,7 @@ class Session {
   const std::shared_ptr<Model>& model() const noexcept;
 
  private:
+  friend class internal::DeviceDrawer;
   explicit Session(std::unique_ptr<internal::SessionImpl> impl);
   std::unique_ptr<internal::SessionImpl> impl_;
 };
@@ -180,8 +182,8 @@ struct GenerateStats {
 // Afterwards the session has seen the prompt and the text that was handed out, no more: a stop text
 // has left no trace in it, and where it began in the midst of a token, tokens for the bytes before
 // it stand for that one. Only a token of which `on_text` took a part before it returned false has
-// been seen whole. Errors: the prompt cannot be encoded, a sampler option out of range, device
-// errors.
+// been seen whole. (During a call of `on_text` it may be ahead: a device draws many tokens at
+// once.) Errors: the prompt cannot be encoded, a sampler option out of range, device errors.
 Result<GenerateStats> generate(Session& session, std::string_view prompt,
                                const GenerateOptions& options,
                                const std::function<bool(std::string_view text)>& on_text);

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <deque>
 
+#include "engine/device_drawer.h"
 #include "engine/impl.h"
 #include "engine/sampler.h"
 #include "engine/stop_texts.h"
@@ -58,6 +59,14 @@ class TextOut {
       }
     }
     SKEIN_RETURN_IF_ERROR(session.step(id));
+    return go_on;
+  }
+
+  // Takes a token that the session has seen already, where there are no stop texts. False: the user
+  // wants no more.
+  bool show(const Session& session, uint32_t id) {
+    const bool go_on = hand_out(utf8_.push(session.model()->decode({&id, 1})));
+    if (!go_on) reason_ = StopReason::kCallback;
     return go_on;
   }
 
@@ -118,6 +127,41 @@ Result<std::vector<uint32_t>> prompt_ids(const Session& session, std::string_vie
   return ids;
 }
 
+// Tokens that are drawn before the host looks at them: few at first, so that the text begins at
+// once, then as many as take about as long as the eye notices.
+constexpr uint32_t kMaxDrawn = 32;
+constexpr double kDrawSeconds = 0.05;
+
+Result<internal::DeviceDrawer> make_drawer(Session& session, const GenerateOptions& options) {
+  if (!options.stop.empty()) return error("stop texts may take tokens back");
+  return internal::DeviceDrawer::create(session, options.sampler);
+}
+
+// Draws on the device until the text ends; says in `stats` how.
+Status draw_on_device(internal::DeviceDrawer& drawer, Session& session, uint32_t max_tokens,
+                      TextOut& out, GenerateStats& stats) {
+  uint32_t wanted = 1;
+  while (stats.num_tokens < max_tokens) {
+    const Clock::time_point start = Clock::now();
+    const auto left = static_cast<uint32_t>(max_tokens - stats.num_tokens);
+    SKEIN_ASSIGN_OR_RETURN(const std::span<const uint32_t> ids,
+                           drawer.draw(std::min(wanted, left)));
+    for (uint32_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] == kEndOfText) {
+        stats.reason = StopReason::kEndOfText;
+        return drawer.rewind(i);
+      }
+      ++stats.num_tokens;
+      if (!out.show(session, ids[i])) {
+        stats.reason = out.reason();
+        return drawer.rewind(i + 1);
+      }
+    }
+    if (seconds_since(start) < kDrawSeconds) wanted = std::min(2 * wanted, kMaxDrawn);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<GenerateStats> generate(Session& session, std::string_view prompt,
@@ -141,7 +185,11 @@ Result<GenerateStats> generate(Session& session, std::string_view prompt,
   const std::shared_ptr<Model> model = session.model();
   Sampler sampler(options.sampler, model->info().num_vocab);
   TextOut out(options, on_text);
-  while (stats.num_tokens < options.max_tokens) {
+  Result<internal::DeviceDrawer> drawer = make_drawer(session, options);
+  if (drawer) {
+    SKEIN_RETURN_IF_ERROR(draw_on_device(*drawer, session, options.max_tokens, out, stats));
+  }
+  while (!drawer && stats.num_tokens < options.max_tokens) {
     const std::span<const float> logits = session.logits();
     if (logits.empty()) SKEIN_RETURN_IF_ERROR(session.wait());
     const uint32_t id = sampler.sample(logits);
