@@ -21,6 +21,8 @@ constexpr uint32_t kMaxRounds = 25;
 // Steps are sampled in the first rounds only; they spread less than whole tokens.
 constexpr uint32_t kStepRounds = 5;
 constexpr uint32_t kWarmUpTokens = 2;
+// A GPU that had nothing to do while a variant was loaded takes a while to its full clock.
+constexpr double kDeviceWarmUpSeconds = 0.2;
 // A sample of prefill is repeated while it is short.
 constexpr size_t kMaxPrefills = 5;
 constexpr double kShortSeconds = 0.1;
@@ -246,12 +248,22 @@ Status ProfileRunner::decode(const LoadedVariant& loaded) const {
   return forward(loaded, decode_ids_, 1);
 }
 
+Status ProfileRunner::warm_up(const LoadedVariant& loaded) const {
+  const auto start = Clock::now();
+  while (seconds_since(start) < kDeviceWarmUpSeconds) {
+    SKEIN_RETURN_IF_ERROR(forward(loaded, std::span(decode_ids_).first(1), 1));
+    SKEIN_RETURN_IF_ERROR(backend_.finish());
+  }
+  return {};
+}
+
 // The speed of the median token (decode) or chunk (prefill): what another process takes away from a
 // few of them does not count. Before the clock starts, a few tokens bring back to the caches what
 // stays there.
 Result<ProfileRunner::Sample> ProfileRunner::sample(const LoadedVariant& loaded) const {
   std::vector<double> prefill, decode;
   const auto time = backend_.is_host() ? time_chunks : time_pass;
+  if (!backend_.is_host()) SKEIN_RETURN_IF_ERROR(warm_up(loaded));
   const auto start = Clock::now();
   while (prefill.empty() ||
          (prefill.size() < kMaxPrefills && seconds_since(start) < kShortSeconds)) {

@@ -70,6 +70,7 @@ class ProfileRunner {
   Result<Sample> sample(const LoadedVariant& loaded) const;
   Status sample_steps(Member& member) const;
   Status sample_device_steps(Member& member) const;
+  Status warm_up(const LoadedVariant& loaded) const;
   Status empty_state(const LoadedVariant& loaded) const;
   void finish(Member& member) const;
 
