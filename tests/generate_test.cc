@@ -18,7 +18,6 @@ namespace skein {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::TempFolder;
 
 class GenerateTest : public ::testing::Test {
  protected:

@@ -22,7 +22,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::random_model;
-using testing::TempFolder;
 using testing::tiny_dimensions;
 using testing::TinyModel;
 

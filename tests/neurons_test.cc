@@ -22,7 +22,6 @@ namespace skein {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::TempFolder;
 
 constexpr const char* kGoose = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.safetensors";
 

@@ -17,7 +17,6 @@ namespace skein {
 namespace {
 
 using testing::random_model;
-using testing::TempFolder;
 using testing::tiny_dimensions;
 
 constexpr FileDType kF32 = FileDType::kF32, kF16 = FileDType::kF16, kBF16 = FileDType::kBF16;

@@ -15,8 +15,6 @@
 namespace skein {
 namespace {
 
-using testing::TempFolder;
-
 constexpr const char* kGoose = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.safetensors";
 
 struct Loaded {

@@ -17,7 +17,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::random_model;
-using testing::TempFolder;
 using testing::tiny_dimensions;
 
 constexpr const char* kGoose = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.safetensors";

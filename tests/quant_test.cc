@@ -17,7 +17,6 @@
 namespace skein {
 namespace {
 
-using testing::TempFolder;
 using testing::TinyModel;
 using testing::TinyTensor;
 

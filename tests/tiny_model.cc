@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <numeric>
@@ -138,20 +137,6 @@ std::vector<float> normalized(std::span<const float> row) {
 }
 
 }  // namespace
-
-TempFolder::TempFolder() {
-  folder_ = (std::filesystem::temp_directory_path() / "skein-test-XXXXXX").string();
-  CHECK(::mkdtemp(folder_.data()) != nullptr);
-}
-
-TempFolder::~TempFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
-}
-
-std::string TempFolder::path(std::string_view name) const {
-  return (std::filesystem::path(folder_) / name).string();
-}
 
 void write_file(const std::string& path, std::string_view bytes) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);

@@ -15,24 +15,10 @@
 
 #include "backend/rwkv7.h"
 #include "base/result.h"
+#include "base/temp_folder.h"
 #include "format/file_dtype.h"
 
 namespace skein::testing {
-
-// A new folder for one test, removed with all it holds.
-class TempFolder {
- public:
-  TempFolder();
-  ~TempFolder();
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-
-  // Of a file or folder in it.
-  std::string path(std::string_view name) const;
-
- private:
-  std::string folder_;
-};
 
 // Replaces the file; a failure is a CHECK.
 void write_file(const std::string& path, std::string_view bytes);

@@ -190,7 +190,7 @@ constexpr const char* kNever = "\x01 never \x02";
 
 // With the logits and the number of tokens.
 std::string state_of(const Session& session) {
-  const testing::TempFolder folder;
+  const TempFolder folder;
   EXPECT_TRUE(session.save(folder.path("state")));
   return testing::read_file(folder.path("state"));
 }
@@ -268,7 +268,7 @@ TEST(WebGpuDrawTest, EndsAtTheEndOfText) {
     std::vector<std::string> script = {"One"};
     for (uint32_t i = 0; i < num_texts; ++i) script.push_back(" goose " + std::to_string(i));
     const testing::Reciter reciter = testing::make_reciter(script);
-    const testing::TempFolder folder;
+    const TempFolder folder;
     reciter.model.write(folder.path("reciter.safetensors"));
     testing::write_file(folder.path("vocab.txt"), reciter.vocabulary);
     auto made =

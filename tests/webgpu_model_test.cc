@@ -24,7 +24,6 @@ namespace skein {
 namespace {
 
 using testing::random_model;
-using testing::TempFolder;
 using testing::tiny_dimensions;
 
 constexpr const char* kModel = SKEIN_SOURCE_DIR "/models/goose-tiny/goose-tiny.safetensors";

@@ -15,6 +15,8 @@
 #include <thread>
 #include <utility>
 
+#include "base/temp_folder.h"
+
 namespace skein {
 namespace {
 
@@ -29,13 +31,7 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 
 class FileTest : public testing::Test {
  protected:
-  FileTest() : folder_(fs::path(testing::TempDir()) / unique_name()) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~FileTest() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_.path(name); }
 
   std::string write(const std::string& name, std::string_view content) const {
     std::ofstream(path(name), std::ios::binary) << content;
@@ -49,16 +45,11 @@ class FileTest : public testing::Test {
   }
 
   size_t count_files() const {
-    return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), {}));
+    return static_cast<size_t>(std::distance(fs::directory_iterator(folder_.path()), {}));
   }
 
  private:
-  static std::string unique_name() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    return fmt::format("skein_file_{}_{}", info->name(), ::getpid());
-  }
-
-  fs::path folder_;
+  TempFolder folder_;
 };
 
 TEST_F(FileTest, WritesAndReplaces) {

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/temp_folder.h"
+
 namespace skein {
 namespace {
 
@@ -21,13 +23,7 @@ using testing::StartsWith;
 
 class MappedFileTest : public testing::Test {
  protected:
-  MappedFileTest() : folder_(fs::path(testing::TempDir()) / unique_name()) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~MappedFileTest() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_.path(name); }
 
   std::string write(const std::string& name, std::string_view content) const {
     std::ofstream(path(name), std::ios::binary) << content;
@@ -35,12 +31,7 @@ class MappedFileTest : public testing::Test {
   }
 
  private:
-  static std::string unique_name() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    return fmt::format("skein_mapped_file_{}_{}", info->name(), ::getpid());
-  }
-
-  fs::path folder_;
+  TempFolder folder_;
 };
 
 std::string_view text_of(const MappedFile& file) {

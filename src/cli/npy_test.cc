@@ -7,6 +7,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/temp_folder.h"
+
 namespace skein::cli {
 namespace {
 
@@ -24,7 +26,8 @@ TEST(Npy, HeaderIsFormatOneZero) {
 }
 
 TEST(Npy, RowsFollowTheHeader) {
-  const std::string path = testing::TempDir() + "skein_npy_test.npy";
+  const TempFolder folder;
+  const std::string path = folder.path("a.npy");
   auto writer = NpyWriter::open(path, 2, 3);
   ASSERT_TRUE(writer.has_value()) << writer.error().message;
   const std::vector<float> rows = {1, 2, 3, 4, 5, 6};
@@ -37,11 +40,11 @@ TEST(Npy, RowsFollowTheHeader) {
   ASSERT_EQ(bytes.size(), header.size() + rows.size() * sizeof(float));
   EXPECT_EQ(bytes.substr(0, header.size()), header);
   EXPECT_EQ(std::memcmp(bytes.data() + header.size(), rows.data(), rows.size() * sizeof(float)), 0);
-  std::filesystem::remove(path);
 }
 
 TEST(Npy, NothingStaysOfAnUnfinishedFile) {
-  const std::string path = testing::TempDir() + "skein_npy_unfinished.npy";
+  const TempFolder folder;
+  const std::string path = folder.path("unfinished.npy");
   {
     auto writer = NpyWriter::open(path, 2, 1);
     ASSERT_TRUE(writer.has_value());

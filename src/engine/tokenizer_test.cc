@@ -10,6 +10,7 @@
 #include <map>
 #include <random>
 
+#include "base/temp_folder.h"
 #include "engine/byte_trie.h"
 #include "engine/python_literal.h"
 
@@ -207,7 +208,8 @@ TEST(TokenizerTest, LookAheadIsBounded) {
 }
 
 TEST(TokenizerTest, LoadReadsAFile) {
-  const std::string path = testing::TempDir() + "tokenizer_test_vocab.txt";
+  const TempFolder folder;
+  const std::string path = folder.path("vocabulary.txt");
   std::ofstream(path, std::ios::binary) << "1 'a' 1\n2 'aa' 2\n";
   const auto tokenizer = Tokenizer::load(path);
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;

@@ -4,14 +4,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "base/temp_folder.h"
 #include "format/gguf.h"
 
 namespace skein {
@@ -23,22 +22,14 @@ using ::testing::HasSubstr;
 
 class GgufWriterTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string folder = (std::filesystem::temp_directory_path() / "gguf_writer_XXXXXX").string();
-    ASSERT_NE(::mkdtemp(folder.data()), nullptr);
-    folder_ = folder;
-    path_ = (folder_ / "m.gguf").string();
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::string refusal(const std::vector<TensorDeclaration>& tensors) const {
     const auto writer = GgufWriter::create(path_, {}, tensors);
     EXPECT_FALSE(std::filesystem::exists(path_));
     return writer ? "accepted" : writer.error().message;
   }
 
-  std::filesystem::path folder_;
-  std::string path_;
+  TempFolder folder_;
+  std::string path_ = folder_.path("m.gguf");
 };
 
 std::span<const std::byte> bytes_of(const std::string& text) {
@@ -108,7 +99,7 @@ TEST_F(GgufWriterTest, DataLongerThanAPieceStayWhole) {
 
 TEST_F(GgufWriterTest, LeavesNoTraceWithoutCommit) {
   { auto writer = GgufWriter::create(path_, {}, std::vector<TensorDeclaration>{}).value(); }
-  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
 }
 
 TEST_F(GgufWriterTest, RefusesWhatCannotBeRead) {
@@ -119,8 +110,7 @@ TEST_F(GgufWriterTest, RefusesWhatCannotBeRead) {
   EXPECT_THAT(refusal({{"a", FileDType::kF32, {1, 1, 1, 1, 1}}}), HasSubstr("at most 4"));
   EXPECT_THAT(refusal({{"a", FileDType::kF32, {uint64_t{1} << 61}}}), HasSubstr("2^62"));
   EXPECT_THAT(refusal({{"q", FileDType::kQ8_0, {33}}}), HasSubstr("2^62"));
-  EXPECT_FALSE(GgufWriter::create((folder_ / "no" / "m.gguf").string(), {},
-                                  std::vector<TensorDeclaration>{}));
+  EXPECT_FALSE(GgufWriter::create(folder_.path("no/m.gguf"), {}, std::vector<TensorDeclaration>{}));
 }
 
 }  // namespace

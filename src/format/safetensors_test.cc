@@ -10,15 +10,14 @@
 
 #include <chrono>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 
 #include "base/file.h"
+#include "base/temp_folder.h"
 
 namespace skein {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -125,7 +124,8 @@ TEST(SafetensorsTest, ReadsAFileWithoutTensors) {
 }
 
 TEST(SafetensorsTest, OpensAFileAndSurvivesAMove) {
-  const std::string path = testing::TempDir() + fmt::format("skein_open_{}", ::getpid());
+  const TempFolder folder;
+  const std::string path = folder.path("a.safetensors");
   const std::string content = file_of(kGoodHeader, kGoodData);
   ASSERT_TRUE(write_file_atomically(path, std::as_bytes(std::span(content))));
   auto result = Safetensors::open(path);
@@ -135,7 +135,6 @@ TEST(SafetensorsTest, OpensAFileAndSurvivesAMove) {
   EXPECT_EQ(moved->file().path(), path);
   EXPECT_EQ(moved->find("late")->data.data(),
             moved->file().bytes().data() + moved->find("late")->offset_bytes);
-  fs::remove(path);
 }
 
 TEST(SafetensorsTest, PaddingIsCheckedAndLeftOut) {
@@ -149,11 +148,11 @@ TEST(SafetensorsTest, PaddingIsCheckedAndLeftOut) {
 }
 
 TEST(SafetensorsRefusalTest, Paths) {
-  const std::string folder = testing::TempDir();
-  EXPECT_THAT(Safetensors::open(folder).error().message, HasSubstr("a folder"));
+  const TempFolder folder;
+  EXPECT_THAT(Safetensors::open(folder.path()).error().message, HasSubstr("a folder"));
   EXPECT_THAT(Safetensors::open("/no/such").error().message, StartsWith("/no/such: "));
   EXPECT_THAT(Safetensors::open("/dev/zero").error().message, HasSubstr("a device"));
-  const std::string path = folder + fmt::format("skein_refused_{}", ::getpid());
+  const std::string path = folder.path("a.safetensors");
   std::ofstream(path) << "";
   EXPECT_THAT(Safetensors::open(path).error().message,
               AllOf(StartsWith(path + ": "), HasSubstr("found 0 bytes")));
@@ -161,7 +160,6 @@ TEST(SafetensorsRefusalTest, Paths) {
   if (::access(path.c_str(), R_OK) != 0) {
     EXPECT_THAT(Safetensors::open(path).error().message, HasSubstr("Permission denied"));
   }
-  fs::remove(path);
 }
 
 TEST(SafetensorsRefusalTest, EveryTruncation) {

@@ -4,12 +4,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
 #include <random>
 
+#include "base/temp_folder.h"
 #include "format/safetensors.h"
 
 namespace skein {
@@ -23,25 +23,12 @@ using testing::StartsWith;
 
 class SafetensorsWriterTest : public testing::Test {
  protected:
-  SafetensorsWriterTest() : folder_(fs::path(testing::TempDir()) / unique_name()) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~SafetensorsWriterTest() override { fs::remove_all(folder_); }
+  std::string path(const std::string& name = "a.safetensors") const { return folder_.path(name); }
 
-  std::string path(const std::string& name = "a.safetensors") const {
-    return (folder_ / name).string();
-  }
-
-  bool folder_is_empty() const { return fs::is_empty(folder_); }
+  bool folder_is_empty() const { return fs::is_empty(folder_.path()); }
 
  private:
-  static std::string unique_name() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    return fmt::format("skein_writer_{}_{}", info->name(), ::getpid());
-  }
-
-  fs::path folder_;
+  TempFolder folder_;
 };
 
 std::vector<std::byte> random_bytes(std::mt19937& random, uint64_t num_bytes) {

@@ -5,11 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "base/temp_folder.h"
 #include "format/safetensors_writer.h"
 
 namespace skein {
@@ -22,13 +22,7 @@ using ::testing::Not;
 
 class TensorFileTest : public ::testing::Test {
  protected:
-  TensorFileTest() {
-    std::string pattern = (fs::temp_directory_path() / "skein-tensor-file-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~TensorFileTest() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_.path(name); }
 
   std::string write(const std::string& name, const std::string& bytes) const {
     std::ofstream(path(name), std::ios::binary) << bytes;
@@ -53,12 +47,11 @@ class TensorFileTest : public ::testing::Test {
   static std::string refusal(const std::string& path) {
     const auto file = TensorFile::open(path);
     if (file) return "accepted";
-    EXPECT_THAT(file.error().message,
-                AllOf(HasSubstr("/skein-tensor-file-"), Not(HasSubstr("\n"))));
+    EXPECT_THAT(file.error().message, AllOf(HasSubstr("/skein-test-"), Not(HasSubstr("\n"))));
     return file.error().message;
   }
 
-  fs::path folder_;
+  TempFolder folder_;
 };
 
 std::string text_of(const TensorInfo* tensor) {

@@ -9,6 +9,8 @@
 #include <list>
 #include <random>
 
+#include "base/temp_folder.h"
+
 namespace skein {
 namespace {
 
@@ -167,19 +169,12 @@ TEST(CacheModel, RefusesWhatIsNoCache) {
   EXPECT_THAT(message({64, {{"L2", uint64_t{1} << 40, 4}}}), HasSubstr("below"));
 }
 
-// A folder like the kernel's, made and removed.
+// A folder like the kernel's.
 class SysFolder {
  public:
-  SysFolder() : path_(testing::TempDir() + "skein_cache_model_test") {
-    std::filesystem::remove_all(path_);
-  }
-  ~SysFolder() { std::filesystem::remove_all(path_); }
-  SysFolder(const SysFolder&) = delete;
-  SysFolder& operator=(const SysFolder&) = delete;
-
   void add(int index, const std::string& level, const std::string& type, const std::string& bytes,
            const std::string& ways) {
-    const std::string at = path_ + "/index" + std::to_string(index);
+    const std::string at = folder_.path("index" + std::to_string(index));
     std::filesystem::create_directories(at);
     const auto write = [&](const std::string& name, const std::string& text) {
       std::ofstream(at + "/" + name) << text << "\n";
@@ -191,10 +186,10 @@ class SysFolder {
     write("coherency_line_size", "64");
     write("shared_cpu_list", "0-3,8");
   }
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return folder_.path(); }
 
  private:
-  std::string path_;
+  TempFolder folder_;
 };
 
 TEST(ReadCacheConfig, TakesDataAndUnifiedCaches) {

@@ -3,8 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
+#include "base/temp_folder.h"
 
 namespace skein {
 namespace {
@@ -168,16 +167,12 @@ TEST(PlanFile, EveryByteMayBeAnotherOne) {
 }
 
 TEST(PlanFile, WritesAndReadsFiles) {
-  const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() / "skein_plan_file_test";
-  std::filesystem::remove_all(folder);
-  const std::string path = (folder / "a" / "b.json").string();
+  const TempFolder folder;
+  const std::string path = folder.path("a/b.json");
   ASSERT_TRUE(write_plan_file(example(), path));
   EXPECT_EQ(to_text(read_plan_file(path).value()), to_text(example()));
-  EXPECT_THAT(read_plan_file((folder / "none.json").string()).error().message,
-              HasSubstr("none.json"));
+  EXPECT_THAT(read_plan_file(folder.path("none.json")).error().message, HasSubstr("none.json"));
   EXPECT_THAT(write_plan_file(example(), path + "/c.json").error().message, HasSubstr("b.json"));
-  std::filesystem::remove_all(folder);
 }
 
 TEST(PlanKey, FileNamesDifferWhereKeysDo) {
