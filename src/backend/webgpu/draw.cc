@@ -78,6 +78,7 @@ Result<Kernel> draw_kernel(const Dimensions& dims, const SamplerOptions& options
   values.set("NUM_VOCAB", dims.num_vocab);
   values.set("GROUP_THREADS", threads);
   values.set("PARTIALS", 2 * threads);
+  values.set("SCAN_TYPE", "f32");
   values.set("PER_THREAD", ceil_div(dims.num_vocab, threads));
   values.set("LIST", kListItems);
   values.set("HAS_SUBGROUPS", limits.has_subgroups ? 1 : 0);

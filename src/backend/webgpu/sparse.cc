@@ -76,6 +76,7 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   values.set("OUT", out.name);
   values.set("GROUP_THREADS", kThreads);
   values.set("PARTIALS", kThreads);
+  values.set("SCAN_TYPE", "u32");
   values.set("HAS_SUBGROUPS", limits.has_subgroups ? 1 : 0);
   values.set("GROUP_ROWS", shape.group_rows);
   values.set("ROW_LANES", shape.row_lanes);

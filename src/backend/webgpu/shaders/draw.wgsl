@@ -1,8 +1,10 @@
 // Draws a token from the logits of one sequence, as engine/sampler.h says: penalties, then top_k, top_p and min_p on the
-// softmax at temperature 1, then the temperature. One workgroup; a thread has {{PER_THREAD}} tokens side by side, so that a
-// running sum over threads is one over ids. What is near the peak is listed in workgroup memory and ranked there; only
-// logits too flat for the list are ranked in place.
+// softmax at temperature 1, then the temperature. One workgroup. Where the order of ids counts a thread has
+// {{PER_THREAD}} tokens side by side, so that a running sum over threads is one over ids; elsewhere threads side by side
+// read tokens side by side. What is near the peak is listed in workgroup memory and ranked there; only logits too flat
+// for the list are ranked in place.
 //!include lib/reduce.wgsl
+//!include lib/largest.wgsl
 //!include lib/scan.wgsl
 const lowest = -3.4e38;  // stands for -inf and NaN
 var<workgroup> list_logits: array<f32, {{LIST}}>;
@@ -11,7 +13,7 @@ var<workgroup> drawn: u32;
 var<private> is_listed: bool;
 var<private> num_items: u32;
 var<private> cut_key: u32;  // of the last token that top_k and top_p keep; ties of it up to cut_ties
-var<private> cut_ties: u32;
+var<private> cut_ties: f32;
 
 fn logit(i: u32) -> f32 {
   var value = {{LOGITS}}[{{LOGITS_OFFSET}}u + i];
@@ -42,57 +44,21 @@ fn key_of(value: f32) -> u32 {
 fn first_item(lane: u32) -> u32 { return min(lane * items_each(), num_items); }
 fn items_each() -> u32 { return (num_items + {{GROUP_THREADS}}u - 1u) / {{GROUP_THREADS}}u; }
 
-fn total(value: f32, lane: u32) -> f32 {
-  let sum = sum_all(value, lane, 0u);
-  workgroupBarrier();
-  return sum;
-}
-fn largest(value: f32, lane: u32) -> f32 {
-  partial[lane] = value;
-  workgroupBarrier();
-  for (var half = {{GROUP_THREADS}}u / 2u; half > 0u; half = half / 2u) {
-    if (lane < half) {
-      partial[lane] = max(partial[lane], partial[lane + half]);
-    }
-    workgroupBarrier();
-  }
-  let found = partial[0];
-  workgroupBarrier();
-  return found;
-}
-// The sum over the threads before this one, and over all.
-fn running_sum(value: f32, lane: u32) -> vec2<f32> {
-  partial[lane] = value;
-  workgroupBarrier();
-  var upto = value;
-  for (var step = 1u; step < {{GROUP_THREADS}}u; step = step * 2u) {
-    var more = 0.0;
-    if (lane >= step) {
-      more = partial[lane - step];
-    }
-    workgroupBarrier();
-    upto = upto + more;
-    partial[lane] = upto;
-    workgroupBarrier();
-  }
-  let all = partial[{{GROUP_THREADS}}u - 1u];
-  workgroupBarrier();
-  return vec2<f32>(upto - value, all);
-}
-
 // How many items have that key or a larger one, and the sum of their weights at temperature 1.
 fn above(key: u32, peak: f32, lane: u32) -> vec2<f32> {
   var count = 0.0;
   var sum = 0.0;
-  let first = first_item(lane);
-  for (var i = first; i < min(first + items_each(), num_items); i = i + 1u) {
+  for (var i = lane; i < num_items; i = i + {{GROUP_THREADS}}u) {
     let value = item_logit(i);
     if (key_of(value) >= key) {
       count = count + 1.0;
       sum = sum + exp(value - peak);
     }
   }
-  return vec2<f32>(total(count, lane), total(sum, lane));
+  let all_count = sum_all(count, lane, 0u);
+  let all_sum = sum_all(sum, lane, 1u);
+  workgroupBarrier();
+  return vec2<f32>(all_count, all_sum);
 }
 fn is_enough(kept: vec2<f32>, goal: f32) -> bool {
   return ({{TOP_K}}u != 0u && kept.x >= {{TOP_K}}.0) || ({{HAS_TOP_P}}u != 0u && kept.y >= goal);
@@ -102,16 +68,16 @@ fn is_enough(kept: vec2<f32>, goal: f32) -> bool {
 fn list_items(peak: f32, reach: f32, lane: u32) -> bool {
   let first = lane * {{PER_THREAD}}u;
   let last = min(first + {{PER_THREAD}}u, {{NUM_VOCAB}}u);
-  var count = 0u;
+  var count = 0.0;
   for (var i = first; i < last; i = i + 1u) {
-    count = count + select(0u, 1u, peak - logit(i) <= reach);
+    count = count + select(0.0, 1.0, peak - logit(i) <= reach);
   }
   let place = scan_all(count, lane);
   workgroupBarrier();
-  if (place.y > {{LIST}}u) {
+  if (place.y > {{LIST}}.0) {
     return false;
   }
-  var at = place.x;
+  var at = u32(place.x);
   for (var i = first; i < last; i = i + 1u) {
     let value = logit(i);
     if (peak - value <= reach) {
@@ -121,7 +87,7 @@ fn list_items(peak: f32, reach: f32, lane: u32) -> bool {
     }
   }
   workgroupBarrier();
-  num_items = place.y;
+  num_items = u32(place.y);
   is_listed = true;
   return true;
 }
@@ -145,14 +111,14 @@ fn find_cut(peak: f32, goal: f32, lane: u32) {
   if ({{HAS_TOP_P}}u != 0u && same.y > 0.0) {
     needed = min(needed, ceil((goal - before.y) / (same.y / same.x)));
   }
-  cut_ties = u32(max(needed, 1.0));
+  cut_ties = max(needed, 1.0);
 }
 
 fn draw(peak: f32, uniform_value: f32, lane: u32) {
   is_listed = false;
   num_items = {{NUM_VOCAB}}u;
   cut_key = 0u;
-  cut_ties = 0xffffffffu;
+  cut_ties = 3.4e38;
 //!if HAS_RANKS
   let goal = {{TOP_P}} * above(0u, peak, lane).y;
   var is_found = false;
@@ -171,9 +137,9 @@ fn draw(peak: f32, uniform_value: f32, lane: u32) {
 //!end
   let first = first_item(lane);
   let last = min(first + items_each(), num_items);
-  var ties = 0u;
+  var ties = 0.0;
   for (var i = first; i < last; i = i + 1u) {
-    ties = ties + select(0u, 1u, key_of(item_logit(i)) == cut_key);
+    ties = ties + select(0.0, 1.0, key_of(item_logit(i)) == cut_key);
   }
   let ties_before = scan_all(ties, lane).x;
   workgroupBarrier();
@@ -183,9 +149,10 @@ fn draw(peak: f32, uniform_value: f32, lane: u32) {
   for (var i = first; i < last; i = i + 1u) {
     sum = sum + weight_of(i, peak, &ties);
   }
-  let place = running_sum(sum, lane);
+  let place = scan_all(sum, lane);
+  workgroupBarrier();
   let goal_place = uniform_value * place.y;
-  let winner = largest(select(-1.0, f32(lane), sum > 0.0 && place.x <= goal_place), lane);
+  let winner = max_all(select(-1.0, f32(lane), sum > 0.0 && place.x <= goal_place), lane);
   if (f32(lane) == winner) {
     var upto = place.x;
     ties = ties_before;
@@ -202,31 +169,29 @@ fn draw(peak: f32, uniform_value: f32, lane: u32) {
   }
 }
 // 0 for what the filters drop; counts ties of the cut.
-fn weight_of(i: u32, peak: f32, ties: ptr<function, u32>) -> f32 {
+fn weight_of(i: u32, peak: f32, ties: ptr<function, f32>) -> f32 {
   let value = item_logit(i);
   let key = key_of(value);
   var is_kept = key >= cut_key && peak - value <= {{MIN_P_REACH}} && value > lowest;
   if (key == cut_key) {
-    *ties = *ties + 1u;
+    *ties = *ties + 1.0;
     is_kept = is_kept && *ties <= cut_ties;
   }
   return select(0.0, exp((value - peak) * {{SCALE}}), is_kept);
 }
 
 fn run(group: vec3<u32>, lane: u32) {
-  let first = lane * {{PER_THREAD}}u;
-  let last = min(first + {{PER_THREAD}}u, {{NUM_VOCAB}}u);
   var mine = lowest;
   var my_id = 0u;
-  for (var i = first; i < last; i = i + 1u) {
+  for (var i = lane; i < {{NUM_VOCAB}}u; i = i + {{GROUP_THREADS}}u) {
     let value = logit(i);
     if (value > mine) {
       mine = value;
       my_id = i;
     }
   }
-  let peak = largest(mine, lane);
-  let peak_id = u32(-largest(select(-16777216.0, -f32(my_id), mine == peak), lane));
+  let peak = max_all(mine, lane);
+  let peak_id = u32(-max_all(select(-16777216.0, -f32(my_id), mine == peak), lane));
   let slot = {{DRAWS}}[0] % {{SLOTS}}u;
   let uniform_value = bitcast<f32>({{DRAWS}}[{{UNIFORMS_AT}}u + slot]);
   if (lane == 0u) {
@@ -241,7 +206,7 @@ fn run(group: vec3<u32>, lane: u32) {
   workgroupBarrier();
 //!end
 //!if HAS_PENALTIES
-  for (var i = first; i < last; i = i + 1u) {
+  for (var i = lane; i < {{NUM_VOCAB}}u; i = i + {{GROUP_THREADS}}u) {
     var count = bitcast<f32>({{DRAWS}}[{{COUNTS_AT}}u + i]);
     if (count >= 0.0) {
       count = count * {{DECAY}};
