@@ -6,8 +6,8 @@
 #include "hwy/highway.h"
 //
 #include "backend/cpu/dense_blocked-inl.h"
-#include "backend/cpu/dense_kernel.h"
 #include "backend/cpu/dense_lanes-inl.h"
+#include "backend/cpu/dense_table.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
@@ -95,12 +95,7 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_f32);
-HWY_EXPORT(matvec_f16);
-HWY_EXPORT(matvec_bf16);
-HWY_EXPORT(decode_f32);
-HWY_EXPORT(decode_f16);
-HWY_EXPORT(decode_bf16);
+SKEIN_EXPORT_PLAIN_DENSE;
 
 bool accepts_interleave(const Layout& layout) {
   return layout.kind == LayoutKind::kInterleave && !(layout.rows == 16 && layout.chunk == 1);
@@ -113,34 +108,13 @@ bool accepts_tile(const Layout& layout) { return layout.kind == LayoutKind::kTil
 constexpr uint32_t kMaxInterleaveTokens = 24;
 constexpr uint32_t kMaxTileTokens = 16;
 
-constexpr DenseKernel kernel_of(DType dtype, bool is_tile, std::string_view name,
-                                void (*matvec)(const MatvecArgs&),
-                                void (*decode_panel)(const PanelArgs&)) {
-  return {{MatrixOp::kDense, dtype, is_tile ? "tile(*,*)" : "interleave(*,*,*)",
-           is_tile ? accepts_tile : accepts_interleave, name},
-          is_tile ? kMaxTileTokens : kMaxInterleaveTokens,
-          matvec,
-          decode_panel};
-}
-
-void run_matvec_f32(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f32)(args); }
-void run_matvec_f16(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_f16)(args); }
-void run_matvec_bf16(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_bf16)(args); }
-void run_decode_f32(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f32)(args); }
-void run_decode_f16(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_f16)(args); }
-void run_decode_bf16(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_bf16)(args); }
-
 }  // namespace
 
 std::span<const DenseKernel> dense_blocked_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      kernel_of(DType::kF32, false, "dense_f32_blocked", run_matvec_f32, run_decode_f32),
-      kernel_of(DType::kF16, false, "dense_f16_blocked", run_matvec_f16, run_decode_f16),
-      kernel_of(DType::kBF16, false, "dense_bf16_blocked", run_matvec_bf16, run_decode_bf16),
-      kernel_of(DType::kF32, true, "dense_f32_blocked", run_matvec_f32, run_decode_f32),
-      kernel_of(DType::kF16, true, "dense_f16_blocked", run_matvec_f16, run_decode_f16),
-      kernel_of(DType::kBF16, true, "dense_bf16_blocked", run_matvec_bf16, run_decode_bf16),
-  };
+      SKEIN_PLAIN_DENSE_KERNELS("blocked", "interleave(*,*,*)", accepts_interleave,
+                                kMaxInterleaveTokens),
+      SKEIN_PLAIN_DENSE_KERNELS("blocked", "tile(*,*)", accepts_tile, kMaxTileTokens)};
   return kKernels;
 }
 

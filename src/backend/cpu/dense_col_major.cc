@@ -7,7 +7,7 @@
 //
 #include <algorithm>
 
-#include "backend/cpu/dense_kernel.h"
+#include "backend/cpu/dense_table.h"
 #include "backend/cpu/sparse-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -66,12 +66,7 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_f32);
-HWY_EXPORT(matvec_f16);
-HWY_EXPORT(matvec_bf16);
-HWY_EXPORT(decode_f32);
-HWY_EXPORT(decode_f16);
-HWY_EXPORT(decode_bf16);
+SKEIN_EXPORT_PLAIN_DENSE;
 
 bool accepts(const Layout& layout) { return layout.kind == LayoutKind::kColMajor; }
 
@@ -85,19 +80,7 @@ constexpr std::string_view kLayouts = "col_major";
 
 std::span<const DenseKernel> dense_col_major_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      {{MatrixOp::kDense, DType::kF32, kLayouts, accepts, "dense_f32_col_major"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f32)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f32)(args); }},
-      {{MatrixOp::kDense, DType::kF16, kLayouts, accepts, "dense_f16_col_major"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f16)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f16)(args); }},
-      {{MatrixOp::kDense, DType::kBF16, kLayouts, accepts, "dense_bf16_col_major"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_bf16)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_bf16)(args); }},
-  };
+      SKEIN_PLAIN_DENSE_KERNELS("col_major", kLayouts, accepts, kMaxMatvecTokens)};
   return kKernels;
 }
 

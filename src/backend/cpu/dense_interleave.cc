@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <array>
 
-#include "backend/cpu/dense_kernel.h"
+#include "backend/cpu/dense_table.h"
 #include "backend/cpu/matmul-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -230,12 +230,7 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_f32);
-HWY_EXPORT(matvec_f16);
-HWY_EXPORT(matvec_bf16);
-HWY_EXPORT(decode_f32);
-HWY_EXPORT(decode_f16);
-HWY_EXPORT(decode_bf16);
+SKEIN_EXPORT_PLAIN_DENSE;
 
 bool accepts(const Layout& layout) {
   return layout.kind == LayoutKind::kInterleave && layout.rows == 16 && layout.chunk == 1;
@@ -251,19 +246,7 @@ constexpr std::string_view kLayouts = "interleave(16,*,1)";
 
 std::span<const DenseKernel> dense_interleave_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      {{MatrixOp::kDense, DType::kF32, kLayouts, accepts, "dense_f32_interleave"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f32)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f32)(args); }},
-      {{MatrixOp::kDense, DType::kF16, kLayouts, accepts, "dense_f16_interleave"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_f16)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_f16)(args); }},
-      {{MatrixOp::kDense, DType::kBF16, kLayouts, accepts, "dense_bf16_interleave"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) { return HWY_DYNAMIC_DISPATCH(matvec_bf16)(args); },
-       [](const PanelArgs& args) { return HWY_DYNAMIC_DISPATCH(decode_bf16)(args); }},
-  };
+      SKEIN_PLAIN_DENSE_KERNELS("interleave", kLayouts, accepts, kMaxMatvecTokens)};
   return kKernels;
 }
 

@@ -15,7 +15,7 @@
 #include <bit>
 
 #include "backend/cpu/dense_blocked-inl.h"
-#include "backend/cpu/dense_kernel.h"
+#include "backend/cpu/dense_table.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
@@ -182,12 +182,7 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_f32);
-HWY_EXPORT(matvec_f16);
-HWY_EXPORT(matvec_bf16);
-HWY_EXPORT(decode_f32);
-HWY_EXPORT(decode_f16);
-HWY_EXPORT(decode_bf16);
+SKEIN_EXPORT_PLAIN_DENSE;
 
 bool accepts(const Layout& layout) { return layout.kind == LayoutKind::kMorton; }
 
@@ -201,37 +196,7 @@ constexpr std::string_view kLayouts = "morton(*)";
 
 std::span<const DenseKernel> dense_morton_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      {{MatrixOp::kDense, DType::kF32, kLayouts, accepts, "dense_f32_morton"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) {
-         HWY_DYNAMIC_DISPATCH(matvec_f32)
-         (args);
-       },
-       [](const PanelArgs& args) {
-         HWY_DYNAMIC_DISPATCH(decode_f32)
-         (args);
-       }},
-      {{MatrixOp::kDense, DType::kF16, kLayouts, accepts, "dense_f16_morton"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) {
-         HWY_DYNAMIC_DISPATCH(matvec_f16)
-         (args);
-       },
-       [](const PanelArgs& args) {
-         HWY_DYNAMIC_DISPATCH(decode_f16)
-         (args);
-       }},
-      {{MatrixOp::kDense, DType::kBF16, kLayouts, accepts, "dense_bf16_morton"},
-       kMaxMatvecTokens,
-       [](const MatvecArgs& args) {
-         HWY_DYNAMIC_DISPATCH(matvec_bf16)
-         (args);
-       },
-       [](const PanelArgs& args) {
-         HWY_DYNAMIC_DISPATCH(decode_bf16)
-         (args);
-       }},
-  };
+      SKEIN_PLAIN_DENSE_KERNELS("morton", kLayouts, accepts, kMaxMatvecTokens)};
   return kKernels;
 }
 
