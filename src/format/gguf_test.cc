@@ -1,13 +1,14 @@
 // Gguf: files put together byte by byte, good and hostile ones. Files of the package gguf are in
-// tests/formats_test.py.
+// tests/model_formats_test.py.
 #include "format/gguf.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <string>
 #include <vector>
+
+#include "format/test_bytes.h"
 
 namespace skein {
 namespace {
@@ -16,13 +17,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-template <typename T>
-std::string le(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
 
 std::string text(const std::string& s) { return le<uint64_t>(s.size()) + s; }
 

@@ -1,15 +1,16 @@
 // read_pth(): files put together byte by byte as torch.save lays them out, good and hostile ones.
-// Files of torch itself are in tests/formats_test.py.
+// Files of torch itself are in tests/model_formats_test.py.
 #include "format/pth.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "format/test_bytes.h"
 
 namespace skein {
 namespace {
@@ -17,13 +18,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-template <typename T>
-std::string le(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
 
 struct Entry {
   std::string name, data;
