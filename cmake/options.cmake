@@ -26,6 +26,7 @@ add_library(skein_options INTERFACE)
 target_compile_options(skein_options INTERFACE
   -Wall -Wextra -Wconversion -Wsign-conversion $<$<BOOL:${SKEIN_WERROR}>:-Werror>)
 if(SKEIN_SANITIZE)
+  target_compile_definitions(skein_options INTERFACE SKEIN_SANITIZED)
   target_compile_options(skein_options INTERFACE
     -fsanitize=${SKEIN_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(skein_options INTERFACE -fsanitize=${SKEIN_SANITIZE})

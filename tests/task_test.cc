@@ -59,7 +59,7 @@ std::string answer_of(Session& session, const Task& task) {
 class TaskTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(TaskTest, AnswersAreExact) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef SKEIN_SANITIZED
   if (*GetParam().quant != '\0') GTEST_SKIP() << "minutes of code that other tests run";
 #endif
   const std::vector<Task> tasks = read_tasks();

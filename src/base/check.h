@@ -14,7 +14,7 @@ namespace skein {
   ((condition) ? (void)0 : ::skein::check_failed(__FILE__, __LINE__, #condition))
 
 // On in debug builds and under sanitizers, where the condition's cost does not matter.
-#if !defined(NDEBUG) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if !defined(NDEBUG) || defined(SKEIN_SANITIZED)
 #define SKEIN_DCHECK_IS_ON 1
 #define DCHECK(condition) CHECK(condition)
 #else
