@@ -123,11 +123,7 @@ std::string default_plan_path(const PlanKey& key) {
 Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& model_path,
                                const Backend& backend) {
   PlanChoice choice;
-  if (const std::optional<Layout> layout = backend.dense_layout()) {
-    for (const WeightGroup group : kMatrixGroups) {
-      if (group != WeightGroup::kFfnValue) choice.plan.set_layout(group, *layout);
-    }
-  }
+  choice.plan = default_plan(backend.dense_layout());
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant, choice.plan));
   SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, backend, choice.warnings));
   if (candidate) SKEIN_RETURN_IF_ERROR(use_file(*candidate, model_path, backend, choice));

@@ -254,4 +254,12 @@ Result<Placement> parse_placement(std::string_view text) {
   return error("placement: expected hot or file, found '{}'", text);
 }
 
+WeightPlan default_plan(const std::optional<Layout>& dense) {
+  WeightPlan plan;
+  for (const WeightGroup group : kMatrixGroups) {
+    if (dense && group != WeightGroup::kFfnValue) plan.set_layout(group, *dense);
+  }
+  return plan;
+}
+
 }  // namespace skein

@@ -87,6 +87,10 @@ inline constexpr std::array<WeightGroup, 5> kMatrixGroups = {
     WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
     WeightGroup::kHead};
 
+// What a model is loaded with when nobody names a plan: `dense`, Backend::dense_layout(), for all
+// matrices but ffn.value, or without one the rules of WeightPlan.
+WeightPlan default_plan(const std::optional<Layout>& dense);
+
 // `base` with the layouts that `text` names: one layout for all matrices ("row_major"), ffn.value
 // among them, which only col_major lets skip zeros; or a list "GROUP=LAYOUT,GROUP=LAYOUT" with the
 // groups att, low_rank, ffn (both), ffn.key, ffn.value, head. Empty text changes nothing.

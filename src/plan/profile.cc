@@ -137,7 +137,8 @@ Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
   SKEIN_ASSIGN_OR_RETURN(const uint32_t morton_side,
                          choose_morton_side(runner, options, morton_progress));
   ProfileReport report;
-  report.experiment = make_experiment(options.base, morton_side);
+  report.experiment =
+      make_experiment(options.base, morton_side, default_plan(backend.dense_layout()));
   std::vector<VariantFigures*> all;
   report.variants.resize(report.experiment.variants.size());
   for (size_t i = 0; i < report.variants.size(); ++i) {

@@ -181,7 +181,8 @@ Layout attention_layout(const WeightPlan& plan) noexcept {
   return plan.layout_of(WeightGroup::kAttention, dtype_of(plan, WeightGroup::kAttention));
 }
 
-Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side) {
+Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side,
+                           const WeightPlan& standard) {
   Experiment experiment;
   VariantList list(experiment.variants);
   Switches none;
@@ -203,9 +204,9 @@ Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side) {
   sparse.sparse = all.sparse = true;
   experiment.sparse_alone = list.add("sparse_ffn", plan_of(sparse, quant));
   experiment.sparse_added = list.add("sparse_ffn added", plan_of(all, quant));
-  WeightPlan standard;
-  standard.quant = quant.quant;
-  experiment.skein_default = list.add("default", standard);
+  WeightPlan by_default = standard;
+  by_default.quant = quant.quant;
+  experiment.skein_default = list.add("default", by_default);
   for (const LayoutChoice& choice : kLayoutChoices) {
     WeightPlan plan = plan_of(none, quant);
     for (const WeightGroup group : kDenseGroups) {

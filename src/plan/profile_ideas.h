@@ -69,6 +69,8 @@ inline constexpr std::array<uint32_t, 3> kMortonSides = {16, 32, 64};
 // in the table is called.
 Layout attention_layout(const WeightPlan& plan) noexcept;
 
-Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side);
+// `standard`: the plan that is no experiment, but for its quantization.
+Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side,
+                           const WeightPlan& standard = {});
 
 }  // namespace skein
