@@ -17,9 +17,11 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/kernel_form.h"
 #include "backend/kernel_registry.h"
 #include "backend/rwkv7.h"
 #include "base/result.h"
+#include "layout/any_mapping.h"
 #include "skein/precision.h"
 #include "skein/sampler.h"
 
@@ -55,6 +57,19 @@ class Backend {
   virtual StateLayout state_layout() const noexcept = 0;  // the only one its wkv step takes
   // For the dense matrices, where it is not the default plan's that is fast here.
   virtual std::optional<Layout> dense_layout() const noexcept { return std::nullopt; }
+
+  // What two devices of one description may differ in, and what is fast with it: "subgroups".
+  virtual std::vector<std::string> features() const { return {}; }
+  // The forms that are worth measuring for a matrix with so many tokens at once, of one part each
+  // (KernelForm); none where there is nothing to choose.
+  virtual std::vector<KernelForm> list_forms(MatrixOp /*op*/, DType /*dtype*/,
+                                             const AnyMapping& /*mapping*/,
+                                             uint32_t /*num_tokens*/) const {
+    return {};
+  }
+  // How the products of the steps from now on are divided. Errors: a form that this device has no
+  // room for, or any where there is nothing to choose; nothing has changed then.
+  virtual Status set_forms(const KernelForms& forms);
 
   // Zero-filled memory of the device, aligned to at least 256 B, with kReadSlackBytes behind it.
   virtual Result<std::shared_ptr<Buffer>> allocate(uint64_t num_bytes) = 0;
@@ -121,6 +136,9 @@ class Backend {
   // From now on the device takes the time of every dispatch, one after the other, which makes all
   // of them slower. False: it cannot.
   virtual bool time_ops(bool /*is_on*/) { return false; }
+  // From now on the device takes the time of every submission as a whole, the op "submission",
+  // whose dispatches run as they otherwise do. False: it cannot.
+  virtual bool time_submissions(bool /*is_on*/) { return false; }
   // What it has taken since the last call, in the order of first use.
   virtual std::vector<OpTime> take_op_times() { return {}; }
 };

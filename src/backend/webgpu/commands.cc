@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kMaxInFlight = 4;
 // Timestamps of one query set; a longer list is timed as far as that.
 constexpr uint32_t kMaxTimes = 4096;
+constexpr std::string_view kSubmission = "submission";
 
 }  // namespace
 
@@ -27,11 +28,12 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list, WGPUQuerySet times)
         api.ComputePassEncoderRelease);
     WGPUComputePipeline current = nullptr;
     uint32_t num_times = 0;
-    const auto write_time = [&] {
+    const auto write_time = [&](bool is_edge) {
       if (times == nullptr || num_times == kMaxTimes) return;
+      if (!is_edge && clock_ != Clock::kDispatches) return;
       api.ComputePassEncoderWriteTimestamp(pass.get(), times, num_times++);
     };
-    write_time();
+    write_time(true);
     for (const Dispatch& dispatch : list.dispatches) {
       if (dispatch.pipeline != current) {
         api.ComputePassEncoderSetPipeline(pass.get(), dispatch.pipeline);
@@ -39,7 +41,7 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list, WGPUQuerySet times)
       }
       api.ComputePassEncoderSetBindGroup(pass.get(), 0, dispatch.bindings, 0, nullptr);
       api.ComputePassEncoderDispatchWorkgroups(pass.get(), dispatch.x, dispatch.y, dispatch.z);
-      write_time();
+      write_time(&dispatch == &list.dispatches.back());
     }
     api.ComputePassEncoderEnd(pass.get());
   }
@@ -50,9 +52,9 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list, WGPUQuerySet times)
   return {api.CommandEncoderFinish(encoder.get(), nullptr), api.CommandBufferRelease};
 }
 
-bool Commands::time_ops(bool is_on) {
-  is_timed_ = is_on && gpu_->limits().has_timestamps;
-  return is_timed_;
+bool Commands::set_clock(Clock clock) {
+  clock_ = gpu_->limits().has_timestamps ? clock : Clock::kOff;
+  return clock_ != Clock::kOff;
 }
 
 void Commands::add_op_time(std::string_view op, double seconds) {
@@ -66,10 +68,12 @@ void Commands::add_op_time(std::string_view op, double seconds) {
   found->seconds += seconds;
 }
 
-// Runs the list with timestamps around each dispatch and waits for them.
+// Runs the list with timestamps around each dispatch, or all of them, and waits for them.
 Status Commands::submit_timed() {
   const WgpuApi& api = gpu_->api();
-  const uint32_t count = std::min(static_cast<uint32_t>(list_.dispatches.size()) + 1, kMaxTimes);
+  const bool is_whole = clock_ == Clock::kLists;
+  const uint32_t count =
+      is_whole ? 2 : std::min(static_cast<uint32_t>(list_.dispatches.size()) + 1, kMaxTimes);
   WGPUQuerySetDescriptor descriptor = {};
   descriptor.type = WGPUQueryType_Timestamp;
   descriptor.count = kMaxTimes;
@@ -99,7 +103,8 @@ Status Commands::submit_timed() {
   SKEIN_RETURN_IF_ERROR(gpu_->read_mapped(staging.get(), std::as_writable_bytes(std::span(ticks))));
   const double period = static_cast<double>(api.QueueGetTimestampPeriod(gpu_->queue())) * 1e-9;
   for (uint32_t i = 0; i + 1 < count; ++i) {
-    add_op_time(list_.dispatches[i].label, static_cast<double>(ticks[i + 1] - ticks[i]) * period);
+    add_op_time(is_whole ? kSubmission : list_.dispatches[i].label,
+                static_cast<double>(ticks[i + 1] - ticks[i]) * period);
   }
   return {};
 }
@@ -119,7 +124,7 @@ void Commands::submit() {
     return forget();
   }
   if (empty()) return;
-  if (is_timed_) {
+  if (clock_ != Clock::kOff && !list_.dispatches.empty()) {
     ahead_ = {};
     if (const Status timed = submit_timed(); !timed) gpu_->record_error(timed.error().message);
     num_dispatches_ += list_.dispatches.size();

@@ -55,8 +55,10 @@ class Commands {
 
   uint64_t num_dispatches() const noexcept { return num_dispatches_; }  // submitted so far
 
-  // Has every dispatch timed from now on, one after the other. False: the device has no clocks.
-  bool time_ops(bool is_on);
+  // Has every dispatch timed from now on, one after the other, or every list as a whole. False: the
+  // device has no clocks.
+  enum class Clock : uint8_t { kOff, kDispatches, kLists };
+  bool set_clock(Clock clock);
   std::vector<OpTime> take_op_times() { return std::exchange(op_times_, {}); }
 
  private:
@@ -76,7 +78,7 @@ class Commands {
   Handle<WGPUCommandBuffer> ahead_;  // of last_
   uint64_t num_dispatches_ = 0;
   std::deque<WGPUSubmissionIndex> in_flight_;
-  bool is_timed_ = false;
+  Clock clock_ = Clock::kOff;
   std::vector<OpTime> op_times_;
 };
 

@@ -11,14 +11,10 @@
 namespace skein::webgpu {
 namespace {
 
-// A thread has so many loads in flight; a CPU, which has none in flight, compiles less.
-constexpr uint32_t kMaxChunks = 16, kSoftwareChunks = 4;
-constexpr uint32_t kMinGroupThreads = 64;
 // Without a barrier of several subgroups a short row takes less time (H200: 768 cols of f16).
-constexpr uint32_t kMinSubgroupThreads = 32;
+constexpr uint32_t kMinSubgroupThreads = 32, kMinPlainThreads = 64;
 // The smallest subgroup that the places of sums are made for.
 constexpr uint32_t kMinSubgroup = 4;
-constexpr uint32_t kColsGroupThreads = 128;
 constexpr uint32_t kSumThreads = 128;
 
 // Builds the shader of some parts.
@@ -28,7 +24,7 @@ class DenseShader {
       : batch_(batch),
         limits_(limits),
         kernel_{std::string(label), {}, Bindings(limits), 1, 1},
-        group_threads_(limits.has_subgroups ? kMinSubgroupThreads : kMinGroupThreads) {}
+        group_threads_(limits.has_subgroups ? kMinSubgroupThreads : kMinPlainThreads) {}
 
   Result<Kernel> make(std::span<const Part> parts);
   // What adds the sums of those parts that have several: a shader of its own.
@@ -50,6 +46,9 @@ class DenseShader {
   void add_branch(uint64_t groups, std::string_view call);
   void add_main();
   uint64_t rows_of_group(const Part& part) const;
+  void choose_group(std::span<const Part> parts);
+  // Of a row, in the workgroup that all parts share.
+  uint32_t lanes_of(const Part& part) const { return std::min(part.lanes, group_threads_); }
 
   void set_rows(const Part& part, ShaderValues& values) const;
   void set_matmul(const Part& part, ShaderValues& values) const;
@@ -68,17 +67,17 @@ class DenseShader {
 };
 
 uint64_t DenseShader::rows_of_group(const Part& part) const {
-  if (part.form == Form::kMatmul) return matmul_tile(batch_.num_tokens).rows();
-  if (part.form == Form::kCols) {
-    return uint64_t{part.lanes} * vector_elems(part.job->weights->dtype());
+  if (part.shader == Shader::kMatmul) return part.tile.rows();
+  if (part.shader == Shader::kCols) {
+    return uint64_t{lanes_of(part)} * vector_elems(part.job->weights->dtype());
   }
-  return uint64_t{group_threads_} / part.lanes * part.run_rows;
+  return uint64_t{group_threads_} / lanes_of(part) * part.run_rows;
 }
 
 Status DenseShader::bind_weights(std::span<const Part> parts) {
   std::vector<ByteRange> ranges;
   for (const Part& part : parts) {
-    if (part.form == Form::kCopy) continue;
+    if (part.shader == Shader::kCopy) continue;
     ranges.push_back(part.codes);
     if (is_quantized(part.job->weights->dtype()))
       ranges.push_back(scales_range(*part.job->weights));
@@ -87,21 +86,31 @@ Status DenseShader::bind_weights(std::span<const Part> parts) {
   return kernel_.bindings.add_weights(ranges);
 }
 
-Status DenseShader::add_shared_text(std::span<const Part> parts) {
-  const MatmulTile& tile = matmul_tile(batch_.num_tokens);
+// The workgroup that suits all parts: the largest that one of them wants, as far as the sums of
+// kCols leave room for it.
+void DenseShader::choose_group(std::span<const Part> parts) {
   for (const Part& part : parts) {
-    if (part.form == Form::kMatmul) {
-      group_threads_ = tile.threads();
-      token_groups_ = ceil_div(batch_.num_tokens, tile.tokens());
+    if (part.shader == Shader::kMatmul) {
+      group_threads_ = part.tile.threads();
+      token_groups_ = ceil_div(batch_.num_tokens, part.tile.tokens());
       splits_ = std::max(splits_, part.splits);
-    } else if (part.form == Form::kCols) {
-      group_threads_ = std::max(group_threads_, kColsGroupThreads);
+      continue;
+    }
+    group_threads_ = std::max({group_threads_, part.lanes, part.threads});
+    if (part.shader == Shader::kCols) {
       col_sum_quads_ =
           std::max<uint64_t>(col_sum_quads_, vector_elems(part.job->weights->dtype()) / 4);
-    } else {
-      group_threads_ = std::max(group_threads_, part.lanes);
     }
   }
+  const uint64_t thread_bytes = col_sum_quads_ * 16 + kMaxRunSums / kMinSubgroup * sizeof(float);
+  while (col_sum_quads_ > 0 && group_threads_ > kMinPlainThreads &&
+         group_threads_ * thread_bytes > limits_.max_group_bytes) {
+    group_threads_ /= 2;
+  }
+}
+
+Status DenseShader::add_shared_text(std::span<const Part> parts) {
+  choose_group(parts);
   ShaderValues values;
   values.set("GROUP_THREADS", group_threads_);
   values.set("PARTIALS", std::max(group_threads_, kMaxRunSums * group_threads_ / kMinSubgroup));
@@ -109,6 +118,7 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/math.wgsl", values));
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
   if (token_groups_ > 0) {
+    const MatmulTile& tile = parts.front().tile;
     kernel_.shader.add_text(fmt::format("var<workgroup> weight_tile: array<vec4<f32>, {}>;\n"
                                         "var<workgroup> x_tile: array<vec4<f32>, {}>;\n",
                                         tile.rows() / 4 * kTileCols, tile.tokens() / 4 * kTileCols),
@@ -120,7 +130,7 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
                             "dense.cc");
   }
   for (const Part& part : parts) {
-    if (part.form == Form::kCopy) continue;
+    if (part.shader == Shader::kCopy) continue;
     const DType dtype = part.job->weights->dtype();
     if (std::find(dtypes_.begin(), dtypes_.end(), dtype) != dtypes_.end()) continue;
     dtypes_.push_back(dtype);
@@ -138,8 +148,8 @@ void set_activation(std::string_view name, const Activation& activation,
 }
 
 bool DenseShader::reads_quads(const Part& part) const {
-  if (part.form == Form::kRows) return true;
-  return part.form == Form::kMatmul && in_quads(*part.job->x, batch_.num_tokens) &&
+  if (part.shader == Shader::kRows) return true;
+  return part.shader == Shader::kMatmul && in_quads(*part.job->x, batch_.num_tokens) &&
          part.job->weights->cols() % 4 == 0;
 }
 
@@ -209,13 +219,13 @@ void DenseShader::set_form(const Part& part, ShaderValues& values) const {
   values.set("ROWS", part.row_end);
   values.set("GROUP_ROWS", rows_of_group(part));
   values.set("RUN_ROWS", part.run_rows);
-  part.form == Form::kMatmul ? set_matmul(part, values) : set_rows(part, values);
+  part.shader == Shader::kMatmul ? set_matmul(part, values) : set_rows(part, values);
 }
 
 void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   const DenseJob& job = *part.job;
-  values.set("TOKENS", part.form == Form::kRows ? batch_.num_tokens : 1);
-  values.set("BY_SUBGROUPS", limits_.has_subgroups && part.lanes == group_threads_ ? 1 : 0);
+  values.set("TOKENS", part.shader == Shader::kRows ? batch_.num_tokens : 1);
+  values.set("BY_SUBGROUPS", limits_.has_subgroups && lanes_of(part) == group_threads_ ? 1 : 0);
   values.set("MAX_SUBGROUPS", std::max(group_threads_ / kMinSubgroup, 1u));
   values.set("HAS_LOW", job.weights->dtype() == DType::kInt8 ? 1 : 0);
   values.set("SPARSE", job.is_sparse ? 1 : 0);
@@ -226,13 +236,13 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   values.set("LOAD_QUADS", load_elems(dtype) / 4);
   values.set("LOAD", by_words ? "word" : "words");
   values.set("QUAD", fmt::format("{}_{}", to_string(dtype), by_words ? "word" : "quad"));
-  values.set("LANES", part.lanes);
-  values.set("ROW_LANES", part.lanes);
-  values.set("COL_LANES", group_threads_ / part.lanes);
-  const uint64_t pass =
-      uint64_t{part.lanes} * load_elems(dtype);  // cols that the threads of a row read at once
-  const uint64_t chunks = std::min<uint64_t>(
-      cols / pass, (limits_.is_software ? kSoftwareChunks : kMaxChunks) / part.run_rows);
+  const uint32_t lanes = lanes_of(part);
+  values.set("LANES", lanes);
+  values.set("ROW_LANES", lanes);
+  values.set("COL_LANES", group_threads_ / lanes);
+  // Cols that the threads of a row read at once.
+  const uint64_t pass = uint64_t{lanes} * load_elems(dtype);
+  const uint64_t chunks = std::min<uint64_t>(cols / pass, std::max(part.loads / part.run_rows, 1u));
   const uint64_t full_cols = chunks == 0 ? 0 : cols / (pass * chunks) * (pass * chunks);
   values.set("CHUNKS", chunks);
   values.set("LOOPS", chunks == 0 ? 0 : 1);
@@ -244,7 +254,7 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
 void DenseShader::set_matmul(const Part& part, ShaderValues& values) const {
   const Tensor& weights = *part.job->weights;
   const uint32_t vec = vector_elems(weights.dtype());
-  const MatmulTile& tile = matmul_tile(batch_.num_tokens);
+  const MatmulTile& tile = part.tile;
   const VectorAxis axis = vector_axis(weights.mapping(), vec);
   const bool is_by_cols = axis == VectorAxis::kCols;
   const bool is_by_vectors = axis != VectorAxis::kNone;
@@ -280,10 +290,10 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
   SKEIN_RETURN_IF_ERROR(bind_activations(part, values));
   uint64_t groups = 0;
   std::string call;
-  if (part.form == Form::kCopy) {
+  if (part.shader == Shader::kCopy) {
     const uint64_t cols = part.job->y->num_cols;
     values.set("COLS", cols);
-    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(shader_file(part.form), values));
+    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(shader_file(part.shader), values));
     groups = ceil_div<uint64_t>(cols * batch_.num_tokens, group_threads_);
     call = fmt::format("copy_{}((group - {}u) * {}u + lane)", index, num_groups_, group_threads_);
     // A grid of tiles has a row of groups for every few tokens; the first row copies all.
@@ -292,7 +302,7 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
     SKEIN_RETURN_IF_ERROR(add_weights_text(*part.job->weights, index, kernel_.bindings, part.codes,
                                            part.delta_elems, values, kernel_.shader));
     const Tensor& weights = *part.job->weights;
-    if (part.form == Form::kMatmul && is_quantized(weights.dtype())) {
+    if (part.shader == Shader::kMatmul && is_quantized(weights.dtype())) {
       // Sixteen bytes of scales are those of four or eight rows side by side.
       const uint32_t count = weights.dtype() == DType::kInt8 ? 4 : 8;
       const bool by_quads = vector_axis(weights.scales_mapping(), count) == VectorAxis::kRows;
@@ -306,7 +316,7 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
       SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/store.wgsl", values));
     }
     set_form(part, values);
-    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(shader_file(part.form), values));
+    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(shader_file(part.shader), values));
     groups = ceil_div<uint64_t>(part.row_end - part.row_begin, rows_of_group(part));
     call = fmt::format("run_{}(group - {}u, {}lane)", index, num_groups_,
                        token_groups_ > 0 ? "wg.y, wg.z, " : "");

@@ -3,7 +3,7 @@
 //
 // Goals: every dtype in every layout, by the emitted index functions; what does not depend on each
 // other shares a dispatch, since each dispatch that waits for another costs about 3 us (H200).
-// dense_parts.h says what form a product takes.
+// dense_parts.h says what shader a product takes, forms.h how threads divide it.
 // Non-goals: choosing layouts.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/kernel_form.h"
 #include "backend/rwkv7.h"
 #include "backend/webgpu/kernels.h"
 
@@ -35,6 +36,7 @@ struct DenseJob {
   const Tensor* bias = nullptr;       // [1][rows] f32
   const Activation* other = nullptr;  // as y
   bool is_sparse = false;             // most of x is zero
+  KernelForm form = {};
 };
 
 struct DenseBatch {

@@ -13,64 +13,34 @@ namespace {
 // Up to here a job whose rows are read by vectors keeps a sum per token in every thread of a row.
 // On a CPU each number of tokens costs more in compilation than it gains.
 constexpr uint32_t kMaxVectorTokens = 4, kSoftwareVectorTokens = 2;
-// One row a group of 128 threads is the best from 2048 cols of f16 on (H200, 2026-11-23): in a
-// chain of dependent dispatches few rows a group win, since the last group is done sooner.
-constexpr uint32_t kMaxRowLanes = 128;
-constexpr uint64_t kManyRows = 32768;
 // Workgroups of tiles that a dispatch should have, and cols that are worth a part of their own. A
 // large GPU has 132 cores of several workgroups each.
 constexpr uint64_t kWantedGroups = 512, kMinSplitCols = 128;
 constexpr uint64_t kSoftwareGroups = 8, kSoftwareSplitCols = 64;
 constexpr uint64_t kMaxSplits = 32;
 
-constexpr MatmulTile kFewTokensTile = {32, 4, 1};   // 128 rows of 16 tokens
-constexpr MatmulTile kManyTokensTile = {16, 8, 2};  // 64 rows of 64 tokens
-constexpr uint32_t kFewTokens = 16;
-
-Form form_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits) {
-  if (job.weights == nullptr) return Form::kCopy;
+Shader shader_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits) {
+  if (job.weights == nullptr) return Shader::kCopy;
   const DType dtype = job.weights->dtype();
   const VectorAxis axis = vector_axis(job.weights->mapping(), vector_elems(dtype));
   const bool is_by_cols = axis == VectorAxis::kCols && in_quads(*job.x, num_tokens);
   const uint32_t max_tokens = limits.is_software ? kSoftwareVectorTokens : kMaxVectorTokens;
-  if (is_by_cols && num_tokens <= max_tokens) return Form::kRows;
-  if (num_tokens == 1) return axis == VectorAxis::kRows ? Form::kCols : Form::kAny;
-  return Form::kMatmul;
+  if (is_by_cols && num_tokens <= max_tokens) return Shader::kRows;
+  if (num_tokens == 1) return axis == VectorAxis::kRows ? Shader::kCols : Shader::kAny;
+  return Shader::kMatmul;
 }
 
-uint32_t lanes_of(const DenseJob& job, Form form) {
-  if (form == Form::kCopy || form == Form::kMatmul) return 1;
-  const uint32_t vec = vector_elems(job.weights->dtype());
-  if (form == Form::kCols) {
-    // 64 B of a col, or all of an interleaved block: then other threads take other cols.
-    const uint64_t rows = round_up<uint64_t>(job.weights->rows(), vec);
-    const Layout& layout = job.weights->layout();
-    const uint64_t side_by_side =
-        layout.kind == LayoutKind::kColMajor ? 4 * vec : uint64_t{layout.rows};
-    return static_cast<uint32_t>(
-        std::bit_floor(std::max<uint64_t>(std::min(rows, side_by_side) / vec, 1)));
-  }
-  const uint64_t loads =
-      job.weights->cols() / (form == Form::kRows ? load_elems(job.weights->dtype()) : 1);
-  const uint64_t max_lanes = loads >= 2048 ? 2 * kMaxRowLanes : kMaxRowLanes;
-  // Threads with several rows have loads enough.
-  if (job.weights->dtype() == DType::kInt8) {
-    return static_cast<uint32_t>(std::clamp<uint64_t>(std::bit_floor(loads), 1, max_lanes));
-  }
-  return static_cast<uint32_t>(
-      std::clamp<uint64_t>(std::bit_floor(std::max<uint64_t>(loads / 2, 1)), 1, max_lanes));
-}
-
-// Codes cost more than their bytes: several rows share the loads of x. (Four rows of eight bits
-// took 1.1 of a token's time, H200.)
-uint32_t run_rows_of(const DenseJob& job, Form form, uint32_t num_tokens, const GpuLimits& limits) {
-  if (form != Form::kRows) return 1;
-  const uint32_t bits = element_bits(job.weights->dtype());
-  if (bits == 4 && limits.is_software) return 1;
-  // A matrix with workgroups to spare, as a head: two rows take 0.8 of the time (H200).
-  const uint32_t plain = job.weights->rows() >= kManyRows && !limits.is_software ? 2 : 1;
-  const uint32_t wanted = bits == 4 ? 4 : bits == 8 ? 2 : plain;
-  return std::max(1u, std::min(wanted, std::bit_floor(kMaxRunSums / num_tokens)));
+// How threads divide the product.
+void set_division(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits, Part& part) {
+  if (part.shader == Shader::kCopy || part.shader == Shader::kMatmul) return;
+  const Tensor& weights = *job.weights;
+  const KernelForm form = group_of(
+      job.form, part.shader,
+      {weights.dtype(), weights.rows(), weights.cols(), &weights.layout(), num_tokens}, limits);
+  part.threads = form.group_threads;
+  part.lanes = form.row_threads;
+  part.run_rows = form.thread_rows;
+  part.loads = form.loads;
 }
 
 // Rows that can be cut off: where row r begins, everything before it lies before. 0: none.
@@ -86,9 +56,9 @@ uint64_t rows_of_cut(const AnyMapping& mapping) {
   }
 }
 
-// The parts of one job; `part` has its form.
+// The parts of one job; `part` has its shader.
 Status add_parts(Part part, const GpuLimits& limits, std::vector<Part>& out) {
-  if (part.form == Form::kCopy) {
+  if (part.shader == Shader::kCopy) {
     out.push_back(part);
     return {};
   }
@@ -127,10 +97,10 @@ Status add_parts(Part part, const GpuLimits& limits, std::vector<Part>& out) {
 // Parts of the cols for the workgroups that the rows and tokens leave wanting. Powers of two, since
 // each number is a shader of its own.
 void split_cols(std::span<Part> parts, uint32_t num_tokens, const GpuLimits& limits) {
-  const MatmulTile& tile = matmul_tile(num_tokens);
+  const MatmulTile tile = parts.empty() ? MatmulTile{} : parts.front().tile;
   uint64_t groups = 0;
   for (const Part& part : parts) {
-    if (part.form != Form::kMatmul) continue;
+    if (part.shader != Shader::kMatmul) continue;
     groups += ceil_div<uint64_t>(part.row_end - part.row_begin, tile.rows());
   }
   if (groups == 0) return;
@@ -141,7 +111,7 @@ void split_cols(std::span<Part> parts, uint32_t num_tokens, const GpuLimits& lim
   const uint64_t min_cols = limits.is_software ? kSoftwareSplitCols : kMinSplitCols;
   uint64_t begin = 0;
   for (Part& part : parts) {
-    if (part.form != Form::kMatmul) continue;
+    if (part.shader != Shader::kMatmul) continue;
     const uint64_t by_cols =
         std::bit_floor(std::max<uint64_t>(part.job->weights->cols() / min_cols, 1));
     part.splits = static_cast<uint32_t>(std::min(most, by_cols));
@@ -157,24 +127,20 @@ void split_cols(std::span<Part> parts, uint32_t num_tokens, const GpuLimits& lim
 
 }  // namespace
 
-std::string_view shader_file(Form form) {
-  switch (form) {
-    case Form::kCopy:
+std::string_view shader_file(Shader shader) {
+  switch (shader) {
+    case Shader::kCopy:
       return "copy.wgsl";
-    case Form::kRows:
+    case Shader::kRows:
       return "dense_rows.wgsl";
-    case Form::kCols:
+    case Shader::kCols:
       return "dense_cols.wgsl";
-    case Form::kAny:
+    case Shader::kAny:
       return "dense_any.wgsl";
-    case Form::kMatmul:
+    case Shader::kMatmul:
       break;
   }
   return "matmul.wgsl";
-}
-
-const MatmulTile& matmul_tile(uint32_t num_tokens) {
-  return num_tokens <= kFewTokens ? kFewTokensTile : kManyTokensTile;
 }
 
 bool in_quads(const Activation& x, uint32_t num_tokens) {
@@ -184,17 +150,16 @@ bool in_quads(const Activation& x, uint32_t num_tokens) {
 Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t num_tokens,
                                      const GpuLimits& limits) {
   const bool has_matmul = std::any_of(jobs.begin(), jobs.end(), [&](const DenseJob& job) {
-    return form_of(job, num_tokens, limits) == Form::kMatmul;
+    return shader_of(job, num_tokens, limits) == Shader::kMatmul;
   });
   std::vector<Part> parts;
   for (const DenseJob& job : jobs) {
-    Form form = form_of(job, num_tokens, limits);
-    if (has_matmul && form != Form::kCopy) form = Form::kMatmul;
     Part part;
     part.job = &job;
-    part.form = form;
-    part.lanes = lanes_of(job, form);
-    part.run_rows = run_rows_of(job, form, num_tokens, limits);
+    part.shader = shader_of(job, num_tokens, limits);
+    if (has_matmul && part.shader != Shader::kCopy) part.shader = Shader::kMatmul;
+    part.tile = tile_of(jobs.front().form, num_tokens);
+    set_division(job, num_tokens, limits, part);
     SKEIN_RETURN_IF_ERROR(add_parts(part, limits, parts));
   }
   split_cols(parts, num_tokens, limits);

@@ -1,52 +1,34 @@
-// The parts of a matrix product: what form each job takes, and where a matrix is cut that is larger
-// than one binding may be.
+// The parts of a matrix product: what shader each job takes, and where a matrix is cut that is
+// larger than one binding may be.
 //
-// Goals: the form from what a sixteen-byte load brings (vector_axis.h) and how many tokens share
-// it. Non-goals: shader text.
+// Goals: the shader from what a sixteen-byte load brings (vector_axis.h) and how many tokens share
+// it. Non-goals: shader text, how threads divide it (forms.h).
 #pragma once
 
 #include <span>
 #include <vector>
 
 #include "backend/webgpu/dense.h"
+#include "backend/webgpu/forms.h"
 #include "backend/webgpu/vector_axis.h"
 #include "tensor/codec.h"
 
 namespace skein::webgpu {
 
-// Each has a shader of its name: dense_rows.wgsl and so on.
-enum class Form : uint8_t {
-  kCopy,
-  // One token or few, a sum for each: loads bring cols of a row, rows of a col, or one weight.
-  kRows,
-  kCols,
-  kAny,
-  // Many tokens: tiles, in a grid with dimensions for tokens and for parts of the cols.
-  kMatmul,
-};
-std::string_view shader_file(Form form);
-
-struct MatmulTile {
-  // A thread has four rows of so many quads of tokens.
-  uint32_t row_threads, token_threads, token_quads;
-  constexpr uint32_t threads() const { return row_threads * token_threads; }
-  constexpr uint32_t rows() const { return 4 * row_threads; }
-  constexpr uint32_t tokens() const { return 4 * token_threads * token_quads; }
-};
-inline constexpr uint32_t kTileCols = 32;
-// Sums of rows and tokens that meet in one barrier of kRows.
-inline constexpr uint32_t kMaxRunSums = 8;
-const MatmulTile& matmul_tile(uint32_t num_tokens);
+std::string_view shader_file(Shader shader);
 
 // A job, or the rows of it that one binding can hold.
 struct Part {
   const DenseJob* job;
-  Form form = Form::kCopy;
+  Shader shader = Shader::kCopy;
   ByteRange codes;
   uint64_t row_begin = 0, row_end = 0;
   uint64_t delta_elems = 0;
   uint32_t lanes = 1;     // kRows, kAny: threads a row; kCols: threads that read rows of one col
   uint32_t run_rows = 1;  // kRows: rows of a thread, which share what is loaded of x
+  uint32_t loads = 1;     // kRows: of weights that a thread has in flight
+  uint32_t threads = 1;   // that the workgroup should have at least
+  MatmulTile tile = {};   // kMatmul; the same for all parts
   // kMatmul: parts of the cols, so that there are workgroups enough; with more than one, where in
   // the scratch buffer the parts' sums lie, [splits][tokens][split_quads()] of four floats.
   uint32_t splits = 1;
@@ -56,12 +38,6 @@ struct Part {
     return splits == 1 ? 0 : splits * num_tokens * split_quads() * 16;
   }
 };
-
-// The elements of a row that a thread of kRows loads at once. Of four-bit codes those are eight, so
-// that threads side by side read x side by side; sixteen bytes of them took 1.4 of the time (H200).
-constexpr uint32_t load_elems(DType dtype) {
-  return element_bits(dtype) == 4 ? 8 : vector_elems(dtype);
-}
 
 // Whether x can be read four floats at a time.
 bool in_quads(const Activation& x, uint32_t num_tokens);

@@ -46,6 +46,13 @@ void StepKey::add(const Activation& activation) {
   add(activation.stride_elems << 32 | activation.num_cols);
 }
 
+// Powers of two below 2^16.
+void StepKey::add(const KernelForm& form) {
+  add(uint64_t{form.group_threads} << 48 | uint64_t{form.row_threads} << 32 |
+      form.thread_rows << 16 | form.loads);
+  add(uint64_t{form.tile_rows} << 32 | form.tile_tokens << 16 | form.thread_tokens);
+}
+
 size_t Kernels::Hash::operator()(const std::vector<uint64_t>& key) const noexcept {
   uint64_t hash = 0x9e3779b97f4a7c15u;
   for (const uint64_t value : key) {

@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "backend/kernel_form.h"
 #include "backend/rwkv7.h"
 #include "backend/webgpu/bindings.h"
 #include "backend/webgpu/commands.h"
@@ -40,6 +41,7 @@ class StepKey {
   void add(uint64_t value) { values_.push_back(value); }
   void add(const Tensor& tensor);
   void add(const Activation& activation);
+  void add(const KernelForm& form);
 
   const std::vector<uint64_t>& values() const noexcept { return values_; }
 

@@ -2,6 +2,7 @@
 // several slots; nothing is written outside of the activations.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <string>
 
@@ -97,6 +98,7 @@ struct Case {
   // shaders of its own, which lavapipe takes a second and more to compile.
   std::vector<uint32_t> lengths = {13, 3};
   std::vector<uint32_t> chunks = {1, 100};
+  const char* form = "auto";
 };
 
 // A device without features, and one whose bindings hold the state but not all of ffn.key, 128 KiB:
@@ -122,6 +124,17 @@ Case many_tokens(const char* name, DType dtype, const char* dense, const char* f
   return {name, dtype, dense, ffn_value, 128, ActivationLayout::kPacked, {}, {67, 3}, {100}};
 }
 
+// Another form than the backend's rule for every product, once for one token and once for tiles.
+Case in_form(const char* name, DType dtype, const char* dense, const char* form,
+             const WebGpuOptions& options = {}) {
+  const bool is_tile = std::string_view(form).starts_with("tile");
+  const auto lengths = is_tile ? std::vector<uint32_t>{37, 3} : std::vector<uint32_t>{3, 2};
+  return {name,        dtype,   dense,
+          "col_major", 128,     ActivationLayout::kPacked,
+          options,     lengths, {is_tile ? 100u : 1u},
+          form};
+}
+
 class WebGpuParityTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WebGpuParityTest, AgreesWithTheReferenceInAnyChunking) {
@@ -136,6 +149,8 @@ TEST_P(WebGpuParityTest, AgreesWithTheReferenceInAnyChunking) {
       run(reference, dims, format, c.lengths, 100, ActivationLayout::kSeparate);
   format.dense = *parse_layout(c.dense);
   format.ffn_value = *parse_layout(c.ffn_value);
+  const KernelForm form = *parse_form(c.form);
+  ASSERT_TRUE((*made)->set_forms({form, form, form, form, form}));
   for (const uint32_t chunk : c.chunks) {
     SCOPED_TRACE(fmt::format("chunk {}", chunk));
     const Outcome whole =
@@ -151,38 +166,44 @@ TEST_P(WebGpuParityTest, AgreesWithTheReferenceInAnyChunking) {
 
 INSTANTIATE_TEST_SUITE_P(
     Formats, WebGpuParityTest,
-    ::testing::Values(Case{"f16_row_major", DType::kF16, "row_major", "col_major@128B"},
-                      Case{"f16_interleave", DType::kF16, "interleave(16,64,1)", "col_major", 128},
-                      Case{"f16_aligned_separate", DType::kF16, "row_major@256B", "row_major", 192,
-                           ActivationLayout::kSeparate},
-                      Case{"f16_tile", DType::kF16, "tile(16,32)", "tile(5,7)"},
-                      Case{"f16_morton", DType::kF16, "morton(8)", "morton(32)"},
-                      Case{"f16_col_major", DType::kF16, "col_major", "col_major"},
-                      Case{"f32_row_major", DType::kF32, "row_major", "col_major"},
-                      Case{"f32_interleave", DType::kF32, "interleave(8,12,4)", "morton(3)"},
-                      Case{"bf16_row_major", DType::kBF16, "row_major", "col_major"},
-                      Case{"int8_col_major", DType::kInt8, "row_major", "col_major", 128},
-                      Case{"nf4_col_major", DType::kNF4, "row_major", "col_major", 128},
-                      many_tokens("f16_many_tokens", DType::kF16, "row_major", "col_major@128B"),
-                      many_tokens("f32_many_tokens", DType::kF32, "interleave(8,12,4)",
-                                  "morton(3)"),
-                      many_tokens("int8_many_tokens", DType::kInt8, "row_major", "col_major"),
-                      many_tokens("nf4_many_tokens", DType::kNF4, "row_major", "col_major"),
-                      Case{"nf4_on_hardware",
-                           DType::kNF4,
-                           "row_major",
-                           "row_major",
-                           128,
-                           ActivationLayout::kPacked,
-                           hardware_options(),
-                           {3, 2},
-                           {1}},
-                      Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
-                           ActivationLayout::kPacked, plain_options()},
-                      Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,
-                           ActivationLayout::kPacked, small_bindings()},
-                      Case{"f16_tiles_split", DType::kF16, "tile(16,32)", "interleave(8,64)", 128,
-                           ActivationLayout::kPacked, small_bindings()}),
+    ::testing::Values(
+        Case{"f16_row_major", DType::kF16, "row_major", "col_major@128B"},
+        Case{"f16_interleave", DType::kF16, "interleave(16,64,1)", "col_major", 128},
+        Case{"f16_aligned_separate", DType::kF16, "row_major@256B", "row_major", 192,
+             ActivationLayout::kSeparate},
+        Case{"f16_tile", DType::kF16, "tile(16,32)", "tile(5,7)"},
+        Case{"f16_morton", DType::kF16, "morton(8)", "morton(32)"},
+        Case{"f16_col_major", DType::kF16, "col_major", "col_major"},
+        Case{"f32_row_major", DType::kF32, "row_major", "col_major"},
+        Case{"f32_interleave", DType::kF32, "interleave(8,12,4)", "morton(3)"},
+        Case{"bf16_row_major", DType::kBF16, "row_major", "col_major"},
+        Case{"int8_col_major", DType::kInt8, "row_major", "col_major", 128},
+        Case{"nf4_col_major", DType::kNF4, "row_major", "col_major", 128},
+        many_tokens("f16_many_tokens", DType::kF16, "row_major", "col_major@128B"),
+        many_tokens("f32_many_tokens", DType::kF32, "interleave(8,12,4)", "morton(3)"),
+        many_tokens("int8_many_tokens", DType::kInt8, "row_major", "col_major"),
+        many_tokens("nf4_many_tokens", DType::kNF4, "row_major", "col_major"),
+        Case{"nf4_on_hardware",
+             DType::kNF4,
+             "row_major",
+             "row_major",
+             128,
+             ActivationLayout::kPacked,
+             hardware_options(),
+             {3, 2},
+             {1}},
+        in_form("f16_in_form", DType::kF16, "row_major", "group(64,4,4,8)"),
+        in_form("nf4_in_form", DType::kNF4, "row_major", "group(128,8,2,4)"),
+        in_form("f16_cols_in_form", DType::kF16, "col_major", "group(256,4,1,4)"),
+        in_form("f16_plain_in_form", DType::kF16, "row_major", "group(32,16,2,2)", plain_options()),
+        in_form("f16_in_tiles", DType::kF16, "row_major", "tile(32,32,4)"),
+        in_form("int8_in_tiles", DType::kInt8, "row_major", "tile(32,64,8)"),
+        Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
+             ActivationLayout::kPacked, plain_options()},
+        Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,
+             ActivationLayout::kPacked, small_bindings()},
+        Case{"f16_tiles_split", DType::kF16, "tile(16,32)", "interleave(8,64)", 128,
+             ActivationLayout::kPacked, small_bindings()}),
     [](const auto& info) { return std::string(info.param.name); });
 
 // Bytes go to the device and back at any offset, and leave their neighbours alone.
@@ -228,6 +249,48 @@ TEST(WebGpuBackendTest, AMatrixTooLargeForABindingIsAnError) {
       << status.error().message;
   EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
   EXPECT_TRUE(backend.finish());
+}
+
+// Nothing changes then: what the backend had before counts.
+TEST(WebGpuBackendTest, FormsBeyondTheDeviceAreAnError) {
+  auto made = make_webgpu_backend({});
+  SKEIN_NEED_GPU(made);
+  KernelForms forms;
+  forms.ffn_key = tile_form(256, 256, 4);
+  const Status status = (*made)->set_forms(forms);
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("threads of a workgroup on this device, found 4096"),
+            std::string::npos)
+      << status.error().message;
+  EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
+  EXPECT_TRUE((*made)->set_forms({}));
+  EXPECT_FALSE(ReferenceBackend().set_forms(forms));
+  EXPECT_TRUE(ReferenceBackend().set_forms({}));
+}
+
+// A submission is timed as a whole: longer than nothing, shorter than what the host waits.
+TEST(WebGpuBackendTest, SubmissionsAreTimed) {
+  auto made = make_webgpu_backend({});
+  SKEIN_NEED_GPU(made);
+  Backend& backend = **made;
+  if (!backend.time_submissions(true)) GTEST_SKIP() << "the device has no timestamps";
+  const Dimensions dims = test_dimensions(64);
+  const Weights weights = random_weights(backend, dims, {}, kSeed);
+  const std::vector<uint32_t> lengths = {1};
+  const TestBatch batch = random_batch(lengths, dims.num_vocab, kSeed);
+  const Workspace work = poisoned_workspace(backend, dims, 1, 1, ActivationLayout::kPacked);
+  const State state = zero_state(backend, dims, 1);
+  backend.take_op_times();
+  const auto start = std::chrono::steady_clock::now();
+  forward(backend, dims, weights, state, batch.view(), work);
+  ASSERT_TRUE(backend.finish());
+  const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
+  const std::vector<OpTime> times = backend.take_op_times();
+  ASSERT_EQ(times.size(), 1u);
+  EXPECT_EQ(times[0].op, "submission");
+  EXPECT_GT(times[0].seconds, 0);
+  EXPECT_LT(times[0].seconds, waited.count());
+  EXPECT_FALSE(backend.time_submissions(false));
 }
 
 // A driver that gives up, before a token or while one is on its way: the same one line from then

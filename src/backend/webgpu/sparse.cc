@@ -1,6 +1,7 @@
 #include "backend/webgpu/sparse.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "backend/webgpu/vector_axis.h"
 #include "backend/webgpu/weights_text.h"
@@ -11,34 +12,48 @@ namespace skein::webgpu {
 namespace {
 
 constexpr uint32_t kThreads = 256;
-constexpr uint32_t kRoundCols = 4 * kThreads;  // a thread looks at four values of x
+constexpr uint32_t kMinThreads = 64;  // whose rounds hold a block of any type
+constexpr uint32_t kThreadCols = 4;   // values of x that a thread looks at
 // Workgroups enough for a large GPU, and few enough sums for the next kernel to add: it reads eight
 // rows of sums in less time than a dispatch takes.
 constexpr uint32_t kWantedSplits = 8;
 constexpr uint32_t kSplitGrain = 128;  // cols; a multiple of every block
 constexpr uint32_t kPlainGroupRows = 128, kQuantGroupRows = 256;
-constexpr uint32_t kUnroll = 4;
+constexpr uint32_t kUnroll = 4, kMaxUnroll = 8;
 constexpr uint32_t kPassQuads = 2;
+// Workgroup memory of a thread: its sums, the lists of cols and values, and what sums and scans
+// take.
+constexpr uint32_t kThreadBytes = kPassQuads * 16 + 2 * kThreadCols * 4 + 2 * 4;
 
 struct Shape {
-  uint32_t vec, quads, group_rows, row_lanes, col_lanes;
+  uint32_t vec, quads, threads, group_rows, row_lanes, col_lanes, unroll;
+  uint32_t round_cols() const { return kThreadCols * threads; }
 };
 
-Shape shape_of(const Tensor& weights) {
+Shape shape_of(const Tensor& weights, const KernelForm& form, const GpuLimits& limits) {
   const uint32_t vec = vector_elems(weights.dtype());
   const uint32_t rows = is_quantized(weights.dtype()) ? kQuantGroupRows : kPlainGroupRows;
-  const uint32_t row_lanes = rows / vec;
-  return {vec, vec / 4, rows, row_lanes, kThreads / row_lanes};
+  uint32_t threads = kThreads, row_lanes = rows / vec, unroll = kUnroll;
+  if (form.has_group()) {
+    threads = std::max(form.group_threads, kMinThreads);
+    while (threads > kMinThreads && threads * kThreadBytes + 1024 > limits.max_group_bytes) {
+      threads /= 2;
+    }
+    const uint64_t most = std::bit_ceil(ceil_div<uint64_t>(weights.rows(), vec));
+    row_lanes = static_cast<uint32_t>(std::min<uint64_t>({form.row_threads, threads, most}));
+    unroll = std::min(form.loads, kMaxUnroll);
+  }
+  return {vec, vec / 4, threads, row_lanes * vec, row_lanes, threads / row_lanes, unroll};
 }
 
 }  // namespace
 
 SparseSplit sparse_split(const Tensor& weights, const Activation& x, const GpuLimits& limits) {
   const DType dtype = weights.dtype();
-  const Shape shape = shape_of(weights);
+  const uint32_t vec = vector_elems(dtype);
   const uint64_t cols = weights.cols();
-  const bool fits = vector_axis(weights.mapping(), shape.vec) == VectorAxis::kRows &&
-                    weights.rows() % shape.vec == 0 && cols % 4 == 0 && x.offset_elems % 4 == 0 &&
+  const bool fits = vector_axis(weights.mapping(), vec) == VectorAxis::kRows &&
+                    weights.rows() % vec == 0 && cols % 4 == 0 && x.offset_elems % 4 == 0 &&
                     weights.mapping().span_bytes() + kBufferGrainBytes <= limits.max_binding_bytes;
   if (!fits) return {};
   // Sixteen bytes of scales are those of rows side by side.
@@ -52,8 +67,8 @@ SparseSplit sparse_split(const Tensor& weights, const Activation& x, const GpuLi
 }
 
 Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const Activation& sums,
-                             const GpuLimits& limits) {
-  const Shape shape = shape_of(weights);
+                             const KernelForm& form, const GpuLimits& limits) {
+  const Shape shape = shape_of(weights, form, limits);
   const SparseSplit split = sparse_split(weights, x, limits);
   const DType dtype = weights.dtype();
   CHECK(split.num_splits > 0);
@@ -74,8 +89,8 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   values.set("X", in.name);
   values.set("X_OFFSET", in.offset_bytes / 16);
   values.set("OUT", out.name);
-  values.set("GROUP_THREADS", kThreads);
-  values.set("PARTIALS", kThreads);
+  values.set("GROUP_THREADS", shape.threads);
+  values.set("PARTIALS", shape.threads);
   values.set("SCAN_TYPE", "u32");
   values.set("HAS_SUBGROUPS", limits.has_subgroups ? 1 : 0);
   values.set("GROUP_ROWS", shape.group_rows);
@@ -84,16 +99,16 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   values.set("LAST_ROW", weights.rows() - shape.vec);
   values.set("SPLITS", split.num_splits);
   values.set("SPLIT_COLS", split.split_cols);
-  values.set("ROUND_COLS", kRoundCols);
-  const uint32_t block = is_quantized(dtype) ? block_cols(dtype) : kRoundCols;
-  values.set("ROUND_BLOCKS", kRoundCols / block);
-  values.set("ROUND_BLOCKS_1", kRoundCols / block + 1);
+  values.set("ROUND_COLS", shape.round_cols());
+  const uint32_t block = is_quantized(dtype) ? block_cols(dtype) : shape.round_cols();
+  values.set("ROUND_BLOCKS", shape.round_cols() / block);
+  values.set("ROUND_BLOCKS_1", shape.round_cols() / block + 1);
   values.set("BLOCK_LANES", block / 4);
-  values.set("UNROLL", kUnroll);
+  values.set("UNROLL", shape.unroll);
   const uint32_t pass_quads = std::min(kPassQuads, shape.quads);
   values.set("PASS_QUADS", pass_quads);
   values.set("PASSES", shape.quads / pass_quads);
-  values.set("LANE_SUMS", kThreads * pass_quads);
+  values.set("LANE_SUMS", shape.threads * pass_quads);
   for (uint32_t quad = 0; quad < shape.quads; ++quad) {
     values.set(fmt::format("Q_{}_{}", quad / pass_quads, quad % pass_quads), quad);
   }

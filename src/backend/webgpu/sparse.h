@@ -6,6 +6,7 @@
 // that reads x adds them, so no dispatch is spent on it. Non-goals: many tokens.
 #pragma once
 
+#include "backend/kernel_form.h"
 #include "backend/rwkv7.h"
 #include "backend/webgpu/kernels.h"
 
@@ -20,6 +21,6 @@ SparseSplit sparse_split(const Tensor& weights, const Activation& x, const GpuLi
 
 // sums[s] = W[:, cols of split s] x[cols of split s]
 Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const Activation& sums,
-                             const GpuLimits& limits);
+                             const KernelForm& form, const GpuLimits& limits);
 
 }  // namespace skein::webgpu

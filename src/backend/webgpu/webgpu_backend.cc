@@ -9,6 +9,7 @@
 #include "backend/webgpu/dense.h"
 #include "backend/webgpu/device_memory.h"
 #include "backend/webgpu/draw.h"
+#include "backend/webgpu/forms.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
 #include "base/bits.h"
@@ -102,6 +103,15 @@ class WebGpuBackend final : public Backend {
   // Value index fastest: threads are values, so a load of one key is side by side.
   StateLayout state_layout() const noexcept override { return StateLayout::kHeadKeyValue; }
   std::optional<Layout> dense_layout() const noexcept override { return Layout::row_major(); }
+  std::vector<std::string> features() const override {
+    if (!gpu_->limits().has_subgroups) return {};
+    return {"subgroups"};
+  }
+  std::vector<KernelForm> list_forms(MatrixOp op, DType dtype, const AnyMapping& mapping,
+                                     uint32_t num_tokens) const override {
+    return webgpu::list_forms(op, dtype, mapping, num_tokens, gpu_->limits());
+  }
+  Status set_forms(const KernelForms& forms) override;
   uint64_t max_buffer_bytes() const noexcept override {
     return gpu_->limits().max_buffer_bytes / kBufferGrainBytes * kBufferGrainBytes -
            2 * kBufferGrainBytes;
@@ -141,7 +151,12 @@ class WebGpuBackend final : public Backend {
   Status submit() override { return core_->memory->submit(); }
   Status finish() override { return core_->memory->finish(); }
   uint64_t num_dispatches() const noexcept override { return core_->commands.num_dispatches(); }
-  bool time_ops(bool is_on) override { return core_->commands.time_ops(is_on); }
+  bool time_ops(bool is_on) override {
+    return core_->commands.set_clock(is_on ? Commands::Clock::kDispatches : Commands::Clock::kOff);
+  }
+  bool time_submissions(bool is_on) override {
+    return core_->commands.set_clock(is_on ? Commands::Clock::kLists : Commands::Clock::kOff);
+  }
   std::vector<OpTime> take_op_times() override { return core_->commands.take_op_times(); }
 
  private:
@@ -188,7 +203,17 @@ class WebGpuBackend final : public Backend {
   uint32_t pending_splits_ = 0;         // of sums_: not yet in x
   bool x_is_other_ = false;
   DrawMemory draw_memory_;
+  KernelForms forms_;
 };
+
+Status WebGpuBackend::set_forms(const KernelForms& forms) {
+  for (const KernelForm* form :
+       {&forms.attention, &forms.low_rank, &forms.ffn_key, &forms.ffn_value, &forms.head}) {
+    SKEIN_RETURN_IF_ERROR(check_form(*form, gpu_->limits()));
+  }
+  forms_ = forms;
+  return {};
+}
 
 // Keeps `out` where it is large enough.
 Status WebGpuBackend::make_activation(uint64_t rows, uint32_t cols, Activation& out) {
@@ -247,6 +272,7 @@ Status WebGpuBackend::run_dense(StepId step, std::string_view label, const Batch
     key.add(job.weights == nullptr ? Tensor() : *job.weights);
     key.add(*job.x);
     key.add(*job.y);
+    key.add(job.form);
     if (job.bias != nullptr) key.add(*job.bias);
     if (job.other != nullptr) key.add(*job.other);
   }
@@ -329,7 +355,7 @@ void WebGpuBackend::run_mix(const LayerArgs& args, bool is_ffn) noexcept {
 void WebGpuBackend::project_in(const LayerArgs& args) noexcept {
   const LayerWeights& w = args.weights;
   const Workspace& work = args.work;
-  const std::array<DenseJob, 7> jobs = {{
+  std::array<DenseJob, 7> jobs = {{
       {&w.receptance, &work.mix(Mix::kR), &work.r},
       {&w.key, &work.mix(Mix::kK), &work.k},
       {&w.value, &work.mix(Mix::kV), &work.v},
@@ -338,6 +364,9 @@ void WebGpuBackend::project_in(const LayerArgs& args) noexcept {
       {&w.g1, &work.mix(Mix::kG), &work.low_g, Epilogue::kSigmoid},
       {&w.v1, &work.mix(Mix::kV), &work.low_v},
   }};
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    jobs[i].form = i < 3 ? forms_.attention : forms_.low_rank;
+  }
   record(run_dense(StepId::kProjectIn, "project_in", args.batch,
                    std::span(jobs).first(args.layer > 0 ? 7 : 6), args.batch.num_tokens()));
 }
@@ -354,6 +383,7 @@ void WebGpuBackend::project_out(const LayerArgs& args) noexcept {
   if (args.layer > 0) {
     jobs[3] = {&w.v2, &work.low_v, &work.v, Epilogue::kValueResidual, &w.v0, &work.v_first};
   }
+  for (DenseJob& job : jobs) job.form = forms_.low_rank;
   record(run_dense(StepId::kProjectOut, "project_out", args.batch, jobs, args.batch.num_tokens()));
 }
 
@@ -377,12 +407,14 @@ void WebGpuBackend::wkv(const LayerArgs& args) noexcept {
 }
 
 void WebGpuBackend::output(const LayerArgs& args) noexcept {
-  const DenseJob job = {&args.weights.output, &args.work.y, &x_of(args.work), Epilogue::kAdd};
+  DenseJob job = {&args.weights.output, &args.work.y, &x_of(args.work), Epilogue::kAdd};
+  job.form = forms_.attention;
   record(run_dense(StepId::kOutput, "output", args.batch, {&job, 1}, args.batch.num_tokens()));
 }
 
 void WebGpuBackend::ffn_key(const LayerArgs& args) noexcept {
-  const DenseJob job = {&args.weights.ffn_key, &args.work.z, &args.work.f, Epilogue::kSquaredRelu};
+  DenseJob job = {&args.weights.ffn_key, &args.work.z, &args.work.f, Epilogue::kSquaredRelu};
+  job.form = forms_.ffn_key;
   record(run_dense(StepId::kFfnKey, "ffn_key", args.batch, {&job, 1}, args.batch.num_tokens()));
 }
 
@@ -393,10 +425,11 @@ Status WebGpuBackend::run_sparse(const LayerArgs& args, const SparseSplit& split
   key.add(weights);
   key.add(args.work.f);
   key.add(sums_);
+  key.add(forms_.ffn_value);
   SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
     std::vector<Kernel> kernels;
-    SKEIN_ASSIGN_OR_RETURN(Kernel kernel,
-                           sparse_kernel(weights, args.work.f, sums_, gpu_->limits()));
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, sparse_kernel(weights, args.work.f, sums_,
+                                                        forms_.ffn_value, gpu_->limits()));
     kernels.push_back(std::move(kernel));
     return kernels;
   }));
@@ -411,6 +444,7 @@ void WebGpuBackend::ffn_value(const LayerArgs& args) noexcept {
   }
   DenseJob job = {&args.weights.ffn_value, &args.work.f, &x_of(args.work), Epilogue::kAdd};
   job.is_sparse = true;
+  job.form = forms_.ffn_value;
   record(run_dense(StepId::kFfnValue, "ffn_value", args.batch, {&job, 1}, args.batch.num_tokens()));
 }
 
@@ -434,7 +468,8 @@ Status WebGpuBackend::run_head(const Dimensions& dims, const Weights& weights, c
     return kernels;
   }));
   // The normalised rows need a place beside x; y is free after the last layer.
-  const DenseJob job = {&weights.head, &work.y, &work.logits};
+  DenseJob job = {&weights.head, &work.y, &work.logits};
+  job.form = forms_.head;
   const auto num_logits = static_cast<uint32_t>(batch.logit_tokens.size());
   SKEIN_RETURN_IF_ERROR(run_dense(StepId::kHead, "head", batch, {&job, 1}, num_logits, "[1].x"));
   if (num_logits == 1) {

@@ -1,0 +1,172 @@
+#include "backend/webgpu/forms.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "base/bits.h"
+
+namespace skein::webgpu {
+namespace {
+
+// A thread has so many loads in flight; a CPU, which has none in flight, compiles less.
+constexpr uint32_t kMaxChunks = 16, kSoftwareChunks = 4;
+// One row a group of 128 threads is the best from 2048 cols of f16 on (H200, 2026-11-23): in a
+// chain of dependent dispatches few rows a group win, since the last group is done sooner.
+constexpr uint32_t kMaxRowLanes = 128;
+constexpr uint64_t kManyRows = 32768;
+constexpr uint32_t kColsGroupThreads = 128;
+
+constexpr MatmulTile kFewTokensTile = {32, 4, 1};   // 128 rows of 16 tokens
+constexpr MatmulTile kManyTokensTile = {16, 8, 2};  // 64 rows of 64 tokens
+constexpr uint32_t kFewTokens = 16;
+
+uint32_t power_up_to(uint64_t value, uint64_t max) {
+  return static_cast<uint32_t>(std::bit_floor(std::clamp<uint64_t>(value, 1, max)));
+}
+
+// The most threads that a row, or the rows of one col, can keep busy.
+uint64_t most_row_threads(Shader shader, const ProductShape& shape) {
+  if (shader == Shader::kCols) return ceil_div<uint64_t>(shape.rows, vector_elems(shape.dtype));
+  return shape.cols / (shader == Shader::kRows ? load_elems(shape.dtype) : 1);
+}
+
+uint32_t row_threads_by_rule(Shader shader, const ProductShape& shape) {
+  const uint64_t most = most_row_threads(shader, shape);
+  if (shader == Shader::kCols) {
+    // 64 B of a col, or all of an interleaved block: then other threads take other cols.
+    const uint32_t vec = vector_elems(shape.dtype);
+    const uint64_t side_by_side =
+        shape.layout->kind == LayoutKind::kColMajor ? 4 * vec : uint64_t{shape.layout->rows};
+    return power_up_to(side_by_side / vec, std::max<uint64_t>(most, 1));
+  }
+  const uint64_t max_lanes = most >= 2048 ? 2 * kMaxRowLanes : kMaxRowLanes;
+  // Threads with several rows have loads enough.
+  return power_up_to(shape.dtype == DType::kInt8 ? most : most / 2, max_lanes);
+}
+
+// Codes cost more than their bytes: several rows share the loads of x. (Four rows of eight bits
+// took 1.1 of a token's time, H200.)
+uint32_t thread_rows_by_rule(Shader shader, const ProductShape& shape, const GpuLimits& limits) {
+  if (shader != Shader::kRows) return 1;
+  const uint32_t bits = element_bits(shape.dtype);
+  if (bits == 4 && limits.is_software) return 1;
+  // A matrix with workgroups to spare, as a head: two rows take 0.8 of the time (H200).
+  const uint32_t plain = shape.rows >= kManyRows && !limits.is_software ? 2 : 1;
+  return bits == 4 ? 4 : bits == 8 ? 2 : plain;
+}
+
+using Forms = std::vector<KernelForm>;
+
+// Threads for one row: from a few, whose sums need no barrier, to a workgroup of their own.
+Forms row_forms(const GpuLimits& limits) {
+  Forms forms;
+  if (limits.is_software) {
+    for (const uint32_t lanes : {1u, 4u, 8u, 16u, 64u}) {
+      for (const uint32_t rows : {1u, 4u}) forms.push_back(group_form(64, lanes, rows, 4 * rows));
+    }
+    return forms;
+  }
+  for (const uint32_t lanes : {128u, 64u, 32u, 256u, 16u, 8u}) {
+    for (const uint32_t rows : {1u, 2u, 4u}) {
+      forms.push_back(group_form(std::max(lanes, 64u), lanes, rows, 16));
+    }
+  }
+  for (const uint32_t lanes : {256u, 128u, 64u, 32u}) {
+    for (const uint32_t rows : {1u, 2u}) forms.push_back(group_form(lanes, lanes, rows, 8));
+  }
+  for (const uint32_t lanes : {32u, 16u}) {
+    for (const uint32_t rows : {1u, 2u}) forms.push_back(group_form(128, lanes, rows, 16));
+  }
+  return forms;
+}
+
+Forms one_token_forms(MatrixOp op, VectorAxis axis, const GpuLimits& limits) {
+  Forms forms;
+  if (axis == VectorAxis::kCols) return row_forms(limits);
+  if (axis == VectorAxis::kNone) {
+    for (const uint32_t lanes : {128u, 64u, 32u, 8u}) {
+      forms.push_back(group_form(std::max(lanes, 64u), lanes, 1, 1));
+    }
+    return forms;
+  }
+  const bool is_sparse = op == MatrixOp::kSparse;
+  for (const uint32_t threads : {64u, 128u, 256u, 512u}) {
+    for (const uint32_t lanes : {4u, 8u, 16u, 32u}) {
+      forms.push_back(group_form(threads, lanes, 1, 4));
+      if (is_sparse && !limits.is_software) forms.push_back(group_form(threads, lanes, 1, 8));
+    }
+  }
+  return forms;
+}
+
+Forms tile_forms(const GpuLimits& limits) {
+  if (limits.is_software) {
+    return {tile_form(64, 64, 4), tile_form(32, 64, 8), tile_form(64, 32, 8), tile_form(32, 32, 4)};
+  }
+  return {tile_form(64, 64, 4),   tile_form(128, 64, 8),  tile_form(128, 64, 4),
+          tile_form(64, 128, 8),  tile_form(128, 128, 8), tile_form(128, 128, 16),
+          tile_form(64, 32, 4),   tile_form(32, 64, 4),   tile_form(32, 32, 4),
+          tile_form(64, 128, 16), tile_form(128, 32, 4),  tile_form(32, 64, 8),
+          tile_form(128, 64, 16), tile_form(256, 64, 8)};
+}
+
+}  // namespace
+
+KernelForm group_of(const KernelForm& wanted, Shader shader, const ProductShape& shape,
+                    const GpuLimits& limits) {
+  const uint32_t most_rows =
+      shader == Shader::kRows ? power_up_to(kMaxRunSums / shape.num_tokens, kMaxRunSums) : 1;
+  if (wanted.has_group()) {
+    const uint32_t row_threads =
+        power_up_to(std::max<uint64_t>(most_row_threads(shader, shape), 1), wanted.row_threads);
+    return group_form(wanted.group_threads, row_threads, std::min(wanted.thread_rows, most_rows),
+                      wanted.loads);
+  }
+  const uint32_t row_threads = row_threads_by_rule(shader, shape);
+  return group_form(shader == Shader::kCols ? kColsGroupThreads : row_threads, row_threads,
+                    std::min(thread_rows_by_rule(shader, shape, limits), most_rows),
+                    limits.is_software ? kSoftwareChunks : kMaxChunks);
+}
+
+MatmulTile tile_of(const KernelForm& wanted, uint32_t num_tokens) {
+  if (num_tokens <= kFewTokens) return kFewTokensTile;
+  if (!wanted.has_tile()) return kManyTokensTile;
+  return {wanted.tile_rows / 4, wanted.tile_tokens / wanted.thread_tokens,
+          wanted.thread_tokens / 4};
+}
+
+Status check_form(const KernelForm& form, const GpuLimits& limits) {
+  const auto check = [&](std::string_view what, uint64_t found, uint64_t min, uint64_t max) {
+    if (found >= min && found <= max) return Status();
+    return Status(error("form {}: expected {} to {} {} on this device, found {}", to_string(form),
+                        min, max, what, found));
+  };
+  if (form.has_group()) {
+    SKEIN_RETURN_IF_ERROR(check("threads of a workgroup", form.group_threads, kMinGroupThreads,
+                                limits.max_group_threads));
+  }
+  if (!form.has_tile()) return {};
+  const MatmulTile tile = tile_of(form, kFewTokens + 1);
+  // Every thread loads four cols of x at a time.
+  const uint32_t most = std::min(limits.max_group_threads, tile.tokens() * kTileCols / 4);
+  SKEIN_RETURN_IF_ERROR(check("threads of a workgroup", tile.threads(), kMinGroupThreads, most));
+  // The two tiles, and what lib/reduce.wgsl declares.
+  const uint64_t num_bytes =
+      uint64_t{tile.rows() + tile.tokens()} * kTileCols * 4 + uint64_t{tile.threads()} * 8;
+  return check("bytes of workgroup memory", num_bytes, 1, limits.max_group_bytes);
+}
+
+std::vector<KernelForm> list_forms(MatrixOp op, DType dtype, const AnyMapping& mapping,
+                                   uint32_t num_tokens, const GpuLimits& limits) {
+  const VectorAxis axis = vector_axis(mapping, vector_elems(dtype));
+  Forms forms = num_tokens == 1           ? one_token_forms(op, axis, limits)
+                : num_tokens > kFewTokens ? tile_forms(limits)
+                                          : Forms();
+  std::erase_if(forms, [&](const KernelForm& form) { return !check_form(form, limits); });
+  return forms;
+}
+
+}  // namespace skein::webgpu

@@ -1,0 +1,70 @@
+// What a KernelForm means here: workgroups, threads of a row and tiles of the product's shaders,
+// the rules where nobody named a form, and the forms that are worth measuring.
+//
+// Goals: every form that a device has room for gives the same results but for rounding; what a
+// product is too small for is cut down, never refused. Non-goals: shader text.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "backend/kernel_form.h"
+#include "backend/kernel_registry.h"
+#include "backend/webgpu/gpu.h"
+#include "backend/webgpu/vector_axis.h"
+#include "layout/any_mapping.h"
+#include "tensor/codec.h"
+
+namespace skein::webgpu {
+
+// What a product runs on; each has a .wgsl file: dense_rows.wgsl and so on.
+enum class Shader : uint8_t {
+  kCopy,
+  // One token or few, a sum for each: loads bring cols of a row, rows of a col, or one weight.
+  kRows,
+  kCols,
+  kAny,
+  // Many tokens: tiles, in a grid with dimensions for tokens and for parts of the cols.
+  kMatmul,
+};
+
+struct MatmulTile {
+  // A thread has four rows of so many quads of tokens.
+  uint32_t row_threads, token_threads, token_quads;
+  constexpr uint32_t threads() const { return row_threads * token_threads; }
+  constexpr uint32_t rows() const { return 4 * row_threads; }
+  constexpr uint32_t tokens() const { return 4 * token_threads * token_quads; }
+};
+inline constexpr uint32_t kTileCols = 32;
+// Sums of rows and tokens that meet in one barrier of kRows.
+inline constexpr uint32_t kMaxRunSums = 8;
+
+// Numbers of a product that a form is cut down to.
+struct ProductShape {
+  DType dtype = DType::kF16;
+  uint64_t rows = 0, cols = 0;
+  const Layout* layout = nullptr;
+  uint32_t num_tokens = 1;
+};
+
+// The elements of a row that a thread of kRows loads at once. Of four-bit codes those are eight, so
+// that threads side by side read x side by side; sixteen bytes of them took 1.4 of the time (H200).
+constexpr uint32_t load_elems(DType dtype) {
+  return element_bits(dtype) == 4 ? 8 : vector_elems(dtype);
+}
+
+// `wanted` for such a product on kRows, kCols or kAny, or the rules where it has no group.
+KernelForm group_of(const KernelForm& wanted, Shader shader, const ProductShape& shape,
+                    const GpuLimits& limits);
+// The same for kMatmul. Up to 16 tokens have a tile of their own whatever is wanted.
+MatmulTile tile_of(const KernelForm& wanted, uint32_t num_tokens);
+
+// Errors, one line: more threads or more workgroup memory than the device has, a tile that leaves
+// threads without work.
+Status check_form(const KernelForm& form, const GpuLimits& limits);
+
+// Backend::list_forms().
+std::vector<KernelForm> list_forms(MatrixOp op, DType dtype, const AnyMapping& mapping,
+                                   uint32_t num_tokens, const GpuLimits& limits);
+
+}  // namespace skein::webgpu

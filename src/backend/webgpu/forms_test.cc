@@ -1,0 +1,102 @@
+// Forms without a device: what is refused, what is cut down, what is offered.
+#include "backend/webgpu/forms.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace skein::webgpu {
+namespace {
+
+using ::testing::HasSubstr;
+
+// What WebGPU promises of every device.
+GpuLimits least_limits() {
+  GpuLimits limits;
+  limits.max_group_threads = 256;
+  limits.max_group_bytes = 16384;
+  return limits;
+}
+
+GpuLimits large_limits() {
+  GpuLimits limits;
+  limits.max_group_threads = 1024;
+  limits.max_group_bytes = 49152;
+  limits.has_subgroups = true;
+  return limits;
+}
+
+TEST(Forms, WhatADeviceHasNoRoomForIsOneLine) {
+  const GpuLimits least = least_limits(), large = large_limits();
+  EXPECT_TRUE(check_form({}, least));
+  EXPECT_TRUE(check_form(group_form(256, 256, 8, 32), least));
+  EXPECT_TRUE(check_form(group_form(1024, 1024, 1, 1), large));
+  EXPECT_TRUE(check_form(tile_form(128, 128, 8), large));
+  for (const KernelForm& form : {group_form(512, 8, 1, 4),  // more threads than the device
+                                 tile_form(128, 128, 8),    // more memory
+                                 tile_form(64, 64, 4), tile_form(16, 16, 16),  // four threads
+                                 tile_form(256, 16, 4)}) {  // more threads than x has loads
+    const Status status = check_form(form, least);
+    ASSERT_FALSE(status) << to_string(form);
+    EXPECT_THAT(status.error().message, HasSubstr("on this device, found"));
+    EXPECT_THAT(status.error().message, HasSubstr(to_string(form)));
+    EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
+  }
+}
+
+TEST(Forms, AProductThatIsTooSmallCutsThemDown) {
+  const Layout layout = Layout::row_major();
+  const GpuLimits limits = large_limits();
+  // Rows of 32 f16 are four loads.
+  const ProductShape low_rank{DType::kF16, 768, 32, &layout, 1};
+  EXPECT_EQ(group_of(group_form(256, 128, 4, 16), Shader::kRows, low_rank, limits),
+            group_form(256, 4, 4, 16));
+  // Three tokens leave room for the sums of two rows.
+  const ProductShape three{DType::kF16, 768, 768, &layout, 3};
+  EXPECT_EQ(group_of(group_form(64, 64, 8, 4), Shader::kRows, three, limits),
+            group_form(64, 64, 2, 4));
+  // Of kCols and kAny a thread has one sum.
+  EXPECT_EQ(group_of(group_form(64, 16, 4, 4), Shader::kAny, three, limits),
+            group_form(64, 16, 1, 4));
+  const ProductShape few_rows{DType::kF16, 16, 768, &layout, 1};
+  EXPECT_EQ(group_of(group_form(64, 16, 4, 4), Shader::kCols, few_rows, limits),
+            group_form(64, 2, 1, 4));
+}
+
+TEST(Forms, WithoutAnyTheRulesCount) {
+  const Layout layout = Layout::row_major();
+  const ProductShape shape{DType::kF16, 2048, 2048, &layout, 1};
+  EXPECT_EQ(group_of({}, Shader::kRows, shape, large_limits()), group_form(128, 128, 1, 16));
+  EXPECT_EQ(group_of(tile_form(64, 64, 4), Shader::kRows, shape, large_limits()),
+            group_of({}, Shader::kRows, shape, large_limits()));
+  EXPECT_EQ(tile_of({}, 512).rows(), 64u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 512).rows(), 128u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 512).tokens(), 32u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 512).threads(), 256u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 8).tokens(), 16u);
+}
+
+TEST(Forms, OnlyWhatTheDeviceHasRoomForIsOffered) {
+  GpuLimits software = least_limits();
+  software.is_software = true;
+  for (const GpuLimits& limits : {least_limits(), large_limits(), software}) {
+    for (const std::string_view text :
+         {"row_major", "col_major", "interleave(16,64,1)", "morton(3)"}) {
+      const AnyMapping mapping = make_mapping(*parse_layout(text), {2048, 2048}, 16).value();
+      for (const MatrixOp op : {MatrixOp::kDense, MatrixOp::kSparse}) {
+        for (const uint32_t num_tokens : {1u, 8u, 512u}) {
+          const auto forms = list_forms(op, DType::kF16, mapping, num_tokens, limits);
+          EXPECT_EQ(forms.empty(), num_tokens == 8) << text;
+          for (const KernelForm& form : forms) {
+            EXPECT_TRUE(check_form(form, limits)) << to_string(form);
+            EXPECT_EQ(form.has_group(), num_tokens == 1);
+            EXPECT_EQ(form.has_tile(), num_tokens == 512);
+            EXPECT_EQ(parse_form(to_string(form)).value(), form);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace skein::webgpu
