@@ -51,6 +51,9 @@ struct LoadOptions {
   // Layouts other than the plan's: "row_major" for all matrices, or groups:
   // "ffn.value=col_major@128B,att=interleave(16,64,1)".
   std::string layout = {};
+  // How a GPU's kernels divide products, other than the plan's: "att=group(128,32,2,16)" (backend
+  // webgpu; docs/webgpu.md).
+  std::string forms = {};
   // What to quantize while loading: "int8", "nf4" or "sf4" for the attention and ffn matrices and
   // the head, or groups and layers: "ffn=nf4,att=int8", "blocks.0-5=nf4". Empty: nothing.
   std::string quant = {};

@@ -225,6 +225,11 @@ void add_model_options(CLI::App& command, LoadOptions& options) {
       ->type_name("LAYOUT")
       ->group("Model");
   add_plan_options(command, options);
+  command
+      .add_option("--forms", options.forms,
+                  "Workgroups of webgpu: att=group(128,32,2,16),... (the plan's)")
+      ->type_name("FORMS")
+      ->group("Model");
 }
 
 void add_generate_options(CLI::App& command, GenerateOptions& options) {

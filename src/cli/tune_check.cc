@@ -31,7 +31,7 @@ uint64_t available_memory_bytes() {
 // for that many rounds, within what makes a figure and what a person waits for.
 constexpr double kWantedRounds = 8;
 constexpr uint32_t kMinDecode = 4, kMaxDecode = 256;
-constexpr uint32_t kMinPrefill = 32, kMaxPrefill = kTunePrefillTokens;
+constexpr uint32_t kMinPrefill = 32;
 
 // A contender with what it needs to run, as far as it is in memory.
 struct Runner {
@@ -46,12 +46,18 @@ class Contest {
 
   Status run(const std::shared_ptr<Model>& first) {
     runners_.front().model = first;
-    ids_ = random_ids(std::max(kMaxDecode, kMaxPrefill), first->info().num_vocab);
+    ids_ = random_ids(std::max(kMaxDecode, options_.max_prefill), first->info().num_vocab);
     // Those that are not loaded yet, and as much again for the rest of the machine.
     const uint64_t needed = 2 * contenders_.size() * first->info().bytes_per_token;
     keeps_models_ = needed < available_memory_bytes();
-    SKEIN_RETURN_IF_ERROR(choose_lengths());
     const Clock::time_point start = Clock::now();
+    SKEIN_RETURN_IF_ERROR(prepare(0));
+    // The first one was loaded already; a device compiles for each.
+    if (2 * seconds_since(start) * static_cast<double>(contenders_.size()) > options_.seconds) {
+      std::erase_if(contenders_, [](const Contender& contender) { return contender.is_optional; });
+      while (runners_.size() > contenders_.size()) runners_.pop_back();
+    }
+    SKEIN_RETURN_IF_ERROR(choose_lengths());
     for (uint32_t round = 0; round < options_.min_rounds || seconds_since(start) < options_.seconds;
          ++round) {
       for (size_t i = 0; i < contenders_.size(); ++i) {
@@ -73,7 +79,7 @@ class Contest {
     Runner& runner = runners_[index];
     if (runner.session) return {};
     if (!runner.model) {
-      SKEIN_ASSIGN_OR_RETURN(runner.model, Model::load(contenders_[index].options));
+      SKEIN_ASSIGN_OR_RETURN(runner.model, load(index));
     }
     SKEIN_ASSIGN_OR_RETURN(Session session, Session::create(runner.model));
     runner.session.emplace(std::move(session));
@@ -81,8 +87,16 @@ class Contest {
     return time_prefill(*runner.session, ids(num_prefill_)).map([](double) {});
   }
 
+  // A device may have no room for all of them, which only it knows.
+  Result<std::shared_ptr<Model>> load(size_t index) {
+    auto model = Model::load(contenders_[index].options);
+    if (model || !keeps_models_) return model;
+    keeps_models_ = false;
+    for (Runner& runner : runners_) runner = {};
+    return Model::load(contenders_[index].options);
+  }
+
   Status choose_lengths() {
-    SKEIN_RETURN_IF_ERROR(prepare(0));
     Session& session = *runners_.front().session;
     const double seconds =
         options_.seconds / (2 * kWantedRounds * static_cast<double>(contenders_.size()));
@@ -94,7 +108,7 @@ class Contest {
     SKEIN_ASSIGN_OR_RETURN(const double decode, time_decode(session, ids(kMinDecode)));
     SKEIN_ASSIGN_OR_RETURN(const double prefill, time_prefill(session, ids(kMinPrefill)));
     num_decode_ = fitting(decode, kMinDecode, kMinDecode, kMaxDecode);
-    num_prefill_ = fitting(prefill, kMinPrefill, kMinPrefill, kMaxPrefill);
+    num_prefill_ = fitting(prefill, kMinPrefill, kMinPrefill, options_.max_prefill);
     return {};
   }
 
@@ -142,7 +156,7 @@ size_t choose_winner(const std::vector<Contender>& contenders) {
   CHECK(!contenders.empty());
   size_t winner = 0;
   for (size_t i = 1; i < contenders.size(); ++i) {
-    const bool wins = contenders[i].is_variant
+    const bool wins = contenders[i].must_be_clear
                           ? replaces(contenders[i], contenders[winner], 1 + kMinGain, 0.75)
                           : replaces(contenders[i], contenders[winner], 1, 0.5);
     if (wins) winner = i;

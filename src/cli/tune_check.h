@@ -14,7 +14,7 @@
 
 namespace skein::cli {
 
-// // Speeds in tokens/s.
+// Speeds in tokens/s.
 struct Speeds {
   double decode = 0, prefill = 0;
 
@@ -26,7 +26,8 @@ struct Speeds {
 struct Contender {
   std::string name;
   LoadOptions options;
-  bool is_variant = false;  // of activations or placement, beside other layouts
+  bool must_be_clear = false;  // replaces others only where it is faster by kMinGain
+  bool is_optional = false;    // left out where there is no time to load it
   std::vector<Speeds> rounds = {};
 
   // The best of all rounds: what disturbs a run only makes it slower.
@@ -37,19 +38,21 @@ struct Contender {
 // the faster of the two in at least `share` of the rounds, so that one lucky run is not enough.
 bool replaces(const Contender& challenger, const Contender& holder, double factor, double share);
 
-// Where the winner stands: the tuned layouts replace the default ones unless they are slower; a
-// variant replaces those where it is faster by kMinGain and in three rounds of four.
+// Where the winner stands: a contender replaces those before it unless it is slower; one that must
+// be clear where it is faster by kMinGain and in three rounds of four.
 size_t choose_winner(const std::vector<Contender>& contenders);
 
 struct CheckOptions {
-  double seconds = 30;      // about; each contender has min_rounds
-  uint32_t min_rounds = 3;  // >= 1
+  double seconds = 30;                        // about; each contender has min_rounds
+  uint32_t min_rounds = 3;                    // >= 1
+  uint32_t max_prefill = kTunePrefillTokens;  // tokens of a prompt, at most
   std::function<void(double fraction, const std::string& detail)> progress = {};
 };
 
-// // Runs all contenders in turn, round after round. Models are kept between rounds where memory
-// has room for all, and loaded again where not. `first` is loaded with the first contender's
-// options. Errors: what Model::load and Session say.
+// Runs all contenders, less the optional ones where making them ready would take most of the time,
+// in turn, round after round. Models are kept between rounds where memory has room for all, and
+// loaded again where not. `first` is loaded with the first contender's options. Errors: what
+// Model::load and Session say.
 Status run_contest(std::vector<Contender>& contenders, const std::shared_ptr<Model>& first,
                    const CheckOptions& options);
 

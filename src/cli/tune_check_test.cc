@@ -6,14 +6,14 @@ namespace skein::cli {
 namespace {
 
 // A contender whose rounds took so long; all of it decoding.
-Contender contender(const std::vector<double>& milliseconds, bool is_variant = false) {
-  Contender result{"", {}, is_variant, {}};
+Contender contender(const std::vector<double>& milliseconds, bool must_be_clear = false) {
+  Contender result{"", {}, must_be_clear, false, {}};
   for (const double ms : milliseconds) result.rounds.push_back({1000 / ms, 1e12});
   return result;
 }
 
 TEST(TuneCheck, TheBestOfTheRoundsCounts) {
-  Contender both{"", {}, false, {{10, 400}, {12, 200}, {11, 300}}};
+  Contender both{"", {}, false, false, {{10, 400}, {12, 200}, {11, 300}}};
   EXPECT_EQ(both.best().decode, 12);
   EXPECT_EQ(both.best().prefill, 400);
   EXPECT_DOUBLE_EQ(both.best().cost_seconds(), 1.0 / 12 + kPromptTokensPerToken / 400);
@@ -31,7 +31,7 @@ TEST(TuneCheck, OneLuckyRunIsNotEnough) {
   EXPECT_EQ(choose_winner({contender({10, 12, 11, 10}), contender({11, 13, 12, 5})}), 0u);
 }
 
-TEST(TuneCheck, VariantsMustWinClearly) {
+TEST(TuneCheck, SomeMustWinClearly) {
   const Contender standard = contender({10, 11, 12, 13}), tuned = contender({9, 10, 11, 12});
   EXPECT_EQ(choose_winner({standard, tuned, contender({8.9, 10, 11, 12}, true)}), 1u);
   EXPECT_EQ(choose_winner({standard, tuned, contender({8, 9, 10, 12.1}, true)}), 2u);

@@ -71,37 +71,48 @@ std::string layout_flag(const WeightPlan& plan) {
 }
 
 // The default plan, the tuned one where it differs, and variants of the latter.
-std::vector<Contender> list_contenders(const LoadOptions& load, const WeightPlan& standard,
-                                       const WeightPlan& tuned, bool with_variants) {
+std::vector<Contender> list_contenders(const LoadOptions& load, const Rwkv7& model,
+                                       const TuneReport& report, bool with_variants) {
+  const WeightPlan& standard = model.plan();
+  const WeightPlan tuned = tuned_plan(report, standard);
+  const WeightPlan forms = tuned_plan(report, standard, false);
+  // Of many forms one is luckily fast; on a device single products say less about a token, too.
+  const bool must_be_clear = !model.backend().is_host();
   std::vector<Contender> contenders;
   contenders.push_back({"default", load});
   LoadOptions options = load;
+  if (forms != standard && forms != tuned) {
+    options.forms = forms.forms_text();
+    contenders.push_back({"tuned forms", options, must_be_clear});
+  }
   if (tuned != standard) {
     options.layout = layout_flag(tuned);
-    contenders.push_back({"tuned", options});
+    options.forms = tuned.forms_text();
+    contenders.push_back({"tuned", options, must_be_clear});
   }
   if (!with_variants) return contenders;
   const std::string base = contenders.back().name;
   LoadOptions separate = options, in_file = options;
   separate.activations = to_string(ActivationLayout::kSeparate);
   in_file.placement = to_string(Placement::kFile);
-  contenders.push_back({base + ", activations=separate", separate, true});
-  contenders.push_back({base + ", placement=file", in_file, true});
+  contenders.push_back({base + ", activations=separate", separate, true, true});
+  contenders.push_back({base + ", placement=file", in_file, true, true});
   return contenders;
 }
 
 // What the winner says, in the file.
-void apply_winner(const TuneOutcome& outcome, PlanFile& file) {
+void apply_winner(const TuneOutcome& outcome, const WeightPlan& standard, PlanFile& file) {
   const LoadOptions& options = outcome.best().options;
   if (!options.activations.empty()) file.activations = *parse_activations(options.activations);
   if (!options.placement.empty()) file.placement = *parse_placement(options.placement);
-  if (!options.layout.empty()) return;
+  const WeightPlan plan = *parse_forms(options.forms, *parse_weight_plan(options.layout, standard));
   for (MatrixPlan& matrix : file.matrices) {
-    matrix.layout = default_layout(matrix.kind.group, matrix.kind.dtype);
+    matrix.layout = plan.layout_of(matrix.kind.group, matrix.kind.dtype);
+    matrix.form = plan.form_of(matrix.kind.group);
   }
 }
 
-// // What the user named is a plan file, or nothing yet: a slip of the fingers must not cost a
+// What the user named is a plan file, or nothing yet: a slip of the fingers must not cost a
 // model. Devices may be written to.
 Status check_output(const std::string& path) {
   std::error_code ignored;
@@ -112,17 +123,17 @@ Status check_output(const std::string& path) {
 }
 
 // Adds to the file that is there already, if it is of the same machine, and replaces it otherwise.
-Status write_plan(const Flags& flags, const PlanKey& key, const ModelInfo& info,
+Status write_plan(const Flags& flags, const PlanKey& key, const Model& model,
                   TuneOutcome& outcome) {
   PlanFile file = make_plan_file(outcome.report);
   file.key = key;
   file.version = version();
   file.date = utc_now();
-  apply_winner(outcome, file);
+  apply_winner(outcome, model.impl().rwkv7->plan(), file);
   if (outcome.contenders.size() > 1) {
     const Speeds standard = outcome.standard().best(), best = outcome.best().best();
-    file.checks.push_back({std::filesystem::path(info.path).filename().string(), standard.decode,
-                           best.decode, standard.prefill, best.prefill});
+    file.checks.push_back({std::filesystem::path(model.info().path).filename().string(),
+                           standard.decode, best.decode, standard.prefill, best.prefill});
   }
   const std::string found = default_plan_path(key);
   outcome.path = flags.path.empty() ? found : flags.path;
@@ -141,8 +152,8 @@ bool has_time_for_variants(double load_seconds, double check_seconds) {
   return kLoads * load_seconds < check_seconds;
 }
 
-Result<TuneOutcome> tune(const Flags& flags, const std::shared_ptr<Model>& model,
-                         double load_seconds) {
+Result<TuneOutcome> tune(const Flags& flags, const LoadOptions& load,
+                         const std::shared_ptr<Model>& model, double load_seconds) {
   TuneOutcome outcome;
   const Rwkv7& rwkv7 = *model->impl().rwkv7;
   {
@@ -153,13 +164,13 @@ Result<TuneOutcome> tune(const Flags& flags, const std::shared_ptr<Model>& model
     SKEIN_ASSIGN_OR_RETURN(outcome.report, tune_model(rwkv7, options));
   }
   const double check_seconds = (1 - kProductShare) * flags.budget_seconds;
-  outcome.contenders =
-      list_contenders(flags.load, rwkv7.plan(), tuned_plan(outcome.report, rwkv7.plan()),
-                      has_time_for_variants(load_seconds, check_seconds));
+  outcome.contenders = list_contenders(load, rwkv7, outcome.report,
+                                       has_time_for_variants(load_seconds, check_seconds));
   if (outcome.contenders.size() > 1) {
     ProgressBar bar("check");
     CheckOptions options;
     options.seconds = check_seconds;
+    options.max_prefill = outcome.report.prefill_tokens;
     options.progress = [&bar](double fraction, const std::string& name) {
       bar.update(fraction, name);
     };
@@ -173,15 +184,15 @@ Status run(const Flags& flags) {
   const Clock::time_point start = Clock::now();
   SKEIN_RETURN_IF_ERROR(check_output(flags.path));
   LoadOptions load = flags.load;
-  // Plans are for the CPU, whatever else the machine has.
-  if (load.backend == "auto") load.backend = "cpu";
   SKEIN_ASSIGN_OR_RETURN(const auto model, load_model(load));
   const ModelInfo& info = model->info();
+  // Where `auto` fell back on the CPU, every contender runs there.
+  load.backend = info.backend;
   if (info.plan_source == "packed") {
     return error("{}: expected a model whose layouts can be chosen, found a packed one", info.path);
   }
-  if (info.backend != "cpu") {
-    return error("tune: expected backend cpu, found {}", info.backend);
+  if (info.backend == "reference") {
+    return error("tune: expected backend cpu or webgpu, found {}", info.backend);
   }
   const PlanKey key = make_plan_key(*model->impl().backend, flags.load.precision);
   if (flags.path.empty() && default_plan_path(key).empty()) {
@@ -189,8 +200,8 @@ Status run(const Flags& flags) {
         "tune: expected a folder for plans in XDG_CONFIG_HOME or HOME, found neither; "
         "name a file with -o");
   }
-  SKEIN_ASSIGN_OR_RETURN(TuneOutcome outcome, tune(flags, model, seconds_since(start)));
-  SKEIN_RETURN_IF_ERROR(write_plan(flags, key, info, outcome));
+  SKEIN_ASSIGN_OR_RETURN(TuneOutcome outcome, tune(flags, load, model, seconds_since(start)));
+  SKEIN_RETURN_IF_ERROR(write_plan(flags, key, *model, outcome));
   outcome.seconds = seconds_since(start);
   return flags.json ? write_json(tune_json(outcome)) : write_stdout(tune_text(outcome));
 }
@@ -222,15 +233,18 @@ void add_tune_command(CLI::App& app, Action& action) {
   add_backend_options(command, flags->load);
   add_threads_option(command, flags->load);
   add_quant_option(command, flags->load);
-  add_examples(command,
-               "  skein tune\n"
-               "  skein tune -m model.safetensors --quant int8 --budget 2m\n"
-               "  skein tune --budget 10s -o plan.json && skein bench --plan plan.json\n"
-               "Every layout that has a kernel is timed with each kind of matrices, one token and\n"
-               "many at once; the fastest ones are then checked with the whole model, and kept\n"
-               "where they are not slower than the defaults. A plan is for one machine, number of\n"
-               "threads and precision, and for the shapes and types that were measured; the file\n"
-               "keeps those of several models.");
+  add_examples(
+      command,
+      "  skein tune\n"
+      "  skein tune -m model.safetensors --quant int8 --budget 2m\n"
+      "  skein tune --budget 10s -o plan.json && skein bench --plan plan.json\n"
+      "  skein tune --backend webgpu -m model.safetensors\n"
+      "Every layout that has a kernel is timed with each kind of matrices, one token and\n"
+      "many at once, on a GPU also the kernels' workgroups and tiles; the fastest ones\n"
+      "are then checked with the whole model, and kept where they are not slower than the\n"
+      "defaults (on a GPU: clearly faster). A plan is for one machine, number of threads\n"
+      "and precision, or for one GPU and its driver, and for the shapes and types that\n"
+      "were measured; the file keeps those of several models.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

@@ -25,38 +25,79 @@ std::string us_a_token(const LayoutFigures& figures) {
   return fmt::format("{:.1f}", figures.seconds * 1e6 / figures.num_tokens);
 }
 
-void add_rows(Table& table, const TunedKind& tuned, double bandwidth) {
-  const Layout standard = default_layout(tuned.kind.group, tuned.kind.dtype);
+// Of one token, or of many at once.
+const LayoutFigures* find_figures(const LayoutTrial& trial, bool is_one) {
+  for (const LayoutFigures& figures : trial.figures) {
+    if ((figures.num_tokens == 1) == is_one) return &figures;
+  }
+  return nullptr;
+}
+
+// "chosen" where the trial has the chosen layout, and the chosen form or the part of it that counts
+// with as many tokens.
+std::string mark_of(const TunedKind& tuned, const LayoutTrial& trial) {
+  const bool has_part = tuned.form.with(trial.form) == tuned.form;
+  const bool is_default = trial.layout == tuned.standard && trial.form.is_auto();
+  const bool is_chosen =
+      trial.layout == tuned.chosen && (trial.form.is_auto() ? tuned.form.is_auto() : has_part);
+  return fmt::format("{}{}{}", is_chosen ? "chosen" : "", is_chosen && is_default ? ", " : "",
+                     is_default ? "default" : "");
+}
+
+void add_rows(Table& table, const TunedKind& tuned, bool has_forms, double bandwidth) {
   for (const LayoutTrial& trial : tuned.trials) {
-    const LayoutFigures& one = trial.figures.front();
-    const double bytes_per_s = one.bytes_read / one.seconds;
-    std::string mark = trial.layout == tuned.chosen ? "chosen" : "";
-    if (trial.layout == standard) mark += mark.empty() ? "default" : ", default";
-    table.add_row({std::string(to_string(tuned.kind.group)),
-                   std::string(to_string(tuned.kind.dtype)), to_string(trial.layout),
-                   us_a_token(one), fmt::format("{:.2f}", bytes_per_s / 1e9),
-                   fmt::format("{:.1f}", 100 * bytes_per_s / bandwidth),
-                   trial.figures.size() > 1 ? us_a_token(trial.figures.back()) : "-",
-                   fmt::format("{:.3f}", trial.cost_seconds / tuned.default_cost_seconds),
-                   fmt::format("{}", one.num_samples), mark});
+    const LayoutFigures* one = find_figures(trial, true);
+    const LayoutFigures* many = find_figures(trial, false);
+    const double bytes_per_s = one == nullptr ? 0 : one->bytes_read / one->seconds;
+    std::vector<std::string> row = {std::string(to_string(tuned.kind.group)),
+                                    std::string(to_string(tuned.kind.dtype)),
+                                    to_string(trial.layout)};
+    if (has_forms) row.push_back(to_string(trial.form));
+    row.insert(row.end(),
+               {one == nullptr ? "-" : us_a_token(*one),
+                one == nullptr ? "-" : fmt::format("{:.2f}", bytes_per_s / 1e9),
+                one == nullptr ? "-" : fmt::format("{:.1f}", 100 * bytes_per_s / bandwidth),
+                many == nullptr ? "-" : us_a_token(*many),
+                fmt::format("{:.3f}", trial.cost_seconds / trial.default_cost_seconds),
+                fmt::format("{}", trial.figures.front().num_samples), mark_of(tuned, trial)});
+    table.add_row(row);
   }
 }
 
+bool has_forms(const TuneReport& report) {
+  for (const TunedKind& tuned : report.kinds) {
+    for (const LayoutTrial& trial : tuned.trials) {
+      if (!trial.form.is_auto()) return true;
+    }
+  }
+  return false;
+}
+
 std::string tried_text(const TuneReport& report) {
-  Table table({{"matrices"},
-               {"type"},
-               {"layout"},
-               {"us/token", Align::kRight},
-               {"GB/s", Align::kRight},
-               {"% of read", Align::kRight},
-               {fmt::format("us/token of {}", kTunePrefillTokens), Align::kRight},
-               {"of default", Align::kRight},
-               {"samples", Align::kRight},
-               {""}});
-  for (const TunedKind& tuned : report.kinds) add_rows(table, tuned, report.bandwidth);
+  std::vector<Column> columns = {
+      {"matrices"},
+      {"type"},
+      {"layout"},
+      {"us/token", Align::kRight},
+      {"GB/s", Align::kRight},
+      {"% of read", Align::kRight},
+      {fmt::format("us/token of {}", report.prefill_tokens), Align::kRight},
+      {"of default", Align::kRight},
+      {"samples", Align::kRight},
+      {""}};
+  if (has_forms(report)) columns.insert(columns.begin() + 3, {"form"});
+  Table table(columns);
+  for (const TunedKind& tuned : report.kinds) {
+    add_rows(table, tuned, has_forms(report), report.bandwidth);
+  }
   std::string text = table.to_text() + "\n";
   for (const TunedKind& tuned : report.kinds) {
     text += fmt::format("{}: {}\n", to_string(tuned.kind.group), shapes_text(tuned.kind));
+  }
+  for (const TunedKind& tuned : report.kinds) {
+    if (tuned.num_skipped == 0) continue;
+    text += fmt::format("{}: no time for {} more; a longer --budget has it\n",
+                        to_string(tuned.kind.group), tuned.num_skipped);
   }
   for (const WeightGroup group : report.mixed_groups) {
     text += fmt::format("{}: several types, which keep their default layouts\n", to_string(group));
@@ -117,10 +158,10 @@ std::string verdict_text(const TuneOutcome& outcome) {
         "{:.1f} %)\n",
         losses.both, losses.decode, losses.prefill);
   } else if (outcome.contenders.size() < 2) {
-    text += "no layout is clearly faster than the default: without a plan the defaults lose 0 %\n";
+    text += "nothing is clearly faster than the default: without a plan the defaults lose 0 %\n";
   } else {
     text +=
-        "nothing is faster with the whole model: the default layouts are kept, and without a "
+        "nothing is faster with the whole model: the defaults are kept, and without a "
         "plan the\ndefaults lose 0 %\n";
   }
   return text + fmt::format("plan written to {}{}; {:.0f} s\n", outcome.path,

@@ -32,7 +32,7 @@ fs::path program_folder() {
 }
 
 // The plan of a model that is packed already is in its file; only what a user says must agree.
-Result<PlanChoice> choose_plan(LoadOptions options, const ModelFile& file, const Backend& backend) {
+Result<PlanChoice> choose_plan(LoadOptions options, const ModelFile& file, Backend& backend) {
   if (file.packed() == nullptr) return skein::choose_plan(options, file.path(), backend);
   if (!options.plan_path.empty() && options.plan_path != "none") {
     return error("{}: expected no plan for a packed model, which has its own, found {}",

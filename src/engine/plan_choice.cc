@@ -62,10 +62,11 @@ Result<std::optional<Candidate>> find_plan_file(const LoadOptions& options, cons
   return candidate.named ? std::optional(std::move(candidate)) : none;
 }
 
-// Gives the layouts in the file to the kinds that are alone in their group; matrices of one group
-// and several dtypes keep the defaults, since a group has one layout. Returns how many it gave.
-Result<uint32_t> apply(const PlanFile& file, const std::vector<MatrixKind>& kinds,
-                       const Backend& backend, WeightPlan& plan) {
+// Gives the layouts and forms in the file to the kinds that are alone in their group; matrices of
+// one group and several dtypes keep the defaults, since a group has one layout. Returns how many it
+// gave.
+Result<uint32_t> apply(const PlanFile& file, const std::vector<MatrixKind>& kinds, Backend& backend,
+                       WeightPlan& plan) {
   uint32_t num_given = 0;
   for (const MatrixKind& kind : kinds) {
     const auto in_group = [&](const MatrixKind& other) { return other.group == kind.group; };
@@ -74,13 +75,15 @@ Result<uint32_t> apply(const PlanFile& file, const std::vector<MatrixKind>& kind
     SKEIN_RETURN_IF_ERROR(check_kernel(backend.name(), backend.kernels(), matrix_op(kind.group),
                                        kind.dtype, matrix->layout));
     plan.set_layout(kind.group, matrix->layout);
+    plan.set_form(kind.group, matrix->form);
     ++num_given;
   }
+  SKEIN_RETURN_IF_ERROR(backend.set_forms(plan.forms));
   return num_given;
 }
 
 // Puts what the file says of the model into choice.plan.
-Status use_file(const Candidate& candidate, const std::string& model_path, const Backend& backend,
+Status use_file(const Candidate& candidate, const std::string& model_path, Backend& backend,
                 PlanChoice& choice) {
   const Result<std::vector<MatrixKind>> kinds = read_matrix_kinds(model_path, choice.plan);
   if (!kinds) return {};
@@ -121,13 +124,15 @@ std::string default_plan_path(const PlanKey& key) {
 }
 
 Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& model_path,
-                               const Backend& backend) {
+                               Backend& backend) {
   PlanChoice choice;
   choice.plan = default_plan(backend.dense_layout());
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant, choice.plan));
   SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, backend, choice.warnings));
   if (candidate) SKEIN_RETURN_IF_ERROR(use_file(*candidate, model_path, backend, choice));
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_weight_plan(options.layout, choice.plan));
+  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_forms(options.forms, choice.plan));
+  SKEIN_RETURN_IF_ERROR(backend.set_forms(choice.plan.forms));
   if (!options.activations.empty()) {
     SKEIN_ASSIGN_OR_RETURN(choice.plan.activations, parse_activations(options.activations));
   }

@@ -29,10 +29,11 @@ struct PlanChoice {
 // where neither variable is set.
 std::string default_plan_path(const PlanKey& key);
 
-// For the model at `model_path` on `backend`. Errors: a layout, quant, activations or placement
-// that does not parse; a named plan file that cannot be read, or names a layout that the backend
-// has no kernel for. A model that cannot be read is left to the loader's message.
+// For the model at `model_path` on `backend`, which has the plan's forms then. Errors: a layout,
+// forms, quant, activations or placement that does not parse; forms that the device has no room
+// for; a named plan file that cannot be read, or names a layout or forms that the backend does not
+// have. A model that cannot be read is left to the loader's message.
 Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& model_path,
-                               const Backend& backend);
+                               Backend& backend);
 
 }  // namespace skein

@@ -52,6 +52,27 @@ auto field_of(Plan& plan, WeightGroup group) noexcept -> decltype(&plan.attentio
   return nullptr;
 }
 
+// Where a plan keeps the form of a matrix group; nullptr for vectors and the embedding.
+template <class Forms>
+auto form_field_of(Forms& forms, WeightGroup group) noexcept -> decltype(&forms.attention) {
+  switch (group) {
+    case WeightGroup::kVector:
+    case WeightGroup::kEmbedding:
+      return nullptr;
+    case WeightGroup::kAttention:
+      return &forms.attention;
+    case WeightGroup::kLowRank:
+      return &forms.low_rank;
+    case WeightGroup::kFfnKey:
+      return &forms.ffn_key;
+    case WeightGroup::kFfnValue:
+      return &forms.ffn_value;
+    case WeightGroup::kHead:
+      return &forms.head;
+  }
+  return nullptr;
+}
+
 // The groups that a name in a list stands for; none for an unknown one.
 std::span<const WeightGroup> groups_named(std::string_view name) {
   static constexpr std::array kFfn = {WeightGroup::kFfnKey, WeightGroup::kFfnValue};
@@ -148,6 +169,17 @@ void WeightPlan::set_layout(WeightGroup group, const Layout& layout) {
   *named = layout;
 }
 
+KernelForm WeightPlan::form_of(WeightGroup group) const noexcept {
+  const KernelForm* form = form_field_of(forms, group);
+  return form == nullptr ? KernelForm() : *form;
+}
+
+void WeightPlan::set_form(WeightGroup group, const KernelForm& form) {
+  KernelForm* field = form_field_of(forms, group);
+  CHECK(field != nullptr);
+  *field = form;
+}
+
 std::optional<DType> WeightPlan::dtype_of(WeightGroup group,
                                           std::optional<uint32_t> layer) const noexcept {
   std::optional<DType> dtype;
@@ -171,6 +203,17 @@ std::string WeightPlan::text() const {
   }
   if (placement != WeightPlan{}.placement) {
     text += fmt::format(" placement={}", to_string(placement));
+  }
+  if (forms != KernelForms{}) text += fmt::format(" forms={}", forms_text());
+  return text;
+}
+
+std::string WeightPlan::forms_text() const {
+  std::string text;
+  for (const WeightGroup group : kMatrixGroups) {
+    if (form_of(group).is_auto()) continue;
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", to_string(group),
+                        to_string(form_of(group)));
   }
   return text;
 }
@@ -206,6 +249,24 @@ Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& ba
     }
     SKEIN_ASSIGN_OR_RETURN(const Layout layout, parse_layout(part.substr(equals + 1)));
     SKEIN_RETURN_IF_ERROR(assign(plan, part.substr(0, equals), layout));
+  }
+  return plan;
+}
+
+Result<WeightPlan> parse_forms(std::string_view text, const WeightPlan& base) {
+  WeightPlan plan = base;
+  if (text.empty()) return plan;
+  for (const std::string_view part : split_list(text)) {
+    const size_t equals = part.find('=');
+    const std::span<const WeightGroup> groups = groups_named(part.substr(0, equals));
+    if (equals == std::string_view::npos || groups.empty()) {
+      return error(
+          "forms: expected GROUP=FORM with a group of att, low_rank, ffn, ffn.key, ffn.value, "
+          "head, found '{}'",
+          part.substr(0, 60));
+    }
+    SKEIN_ASSIGN_OR_RETURN(const KernelForm form, parse_form(part.substr(equals + 1)));
+    for (const WeightGroup group : groups) plan.set_form(group, form);
   }
   return plan;
 }

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/kernel_form.h"
 #include "backend/rwkv7.h"
 #include "base/result.h"
 #include "layout/layout.h"
@@ -51,6 +52,10 @@ struct WeightPlan {
   ActivationLayout activations = ActivationLayout::kPacked;
   Placement placement = Placement::kHot;
 
+  // How a device's kernels divide the products of a group; the weights lie where they do whatever
+  // this says.
+  KernelForms forms;
+
   // Of a matrix group; vectors and the embedding are row_major in every plan.
   Layout layout_of(WeightGroup group, DType dtype = DType::kF16) const noexcept;
 
@@ -58,14 +63,22 @@ struct WeightPlan {
   void set_layout(WeightGroup group, const Layout& layout);
   bool names_layout(WeightGroup group) const noexcept;
 
+  // Of a matrix group, as above.
+  KernelForm form_of(WeightGroup group) const noexcept;
+  void set_form(WeightGroup group, const KernelForm& form);
+
   // What a matrix is quantized to, or nothing where it stays as in the file. `layer`: of a matrix
   // that lies in one.
   std::optional<DType> dtype_of(WeightGroup group, std::optional<uint32_t> layer) const noexcept;
 
   // "att=interleave(16,64,1) low_rank=... ffn.key=... ffn.value=... head=...", and where there are
-  // rules " quant=" with quant_text(); " activations=separate" and " placement=file" where they are
-  // not the default. Layouts are those of the groups' dtypes without the rules for single layers.
+  // rules " quant=" with quant_text(); " activations=separate", " placement=file" and " forms="
+  // with forms_text() where they are not the default. Layouts are those of the groups' dtypes
+  // without the rules for single layers.
   std::string text() const;
+
+  // The forms that are named as parse_forms() reads them: "att=group(128,32,2,16)"; empty without.
+  std::string forms_text() const;
 
   // The rules as parse_quant() reads them: "att=int8,blocks.0-5=nf4"; empty without rules.
   std::string quant_text() const;
@@ -101,6 +114,10 @@ Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& ba
 // blocks.FIRST-LAST=DTYPE (blocks.3=DTYPE for one layer), where DTYPE is int8, nf4, sf4 or file.
 // Empty text changes nothing.
 Result<WeightPlan> parse_quant(std::string_view text, const WeightPlan& base = {});
+
+// `base` with the forms that `text` names, a list GROUP=FORM,GROUP=FORM with the groups of
+// parse_weight_plan(). Empty text changes nothing.
+Result<WeightPlan> parse_forms(std::string_view text, const WeightPlan& base = {});
 
 // "packed" and "separate"; "hot" and "file".
 std::string_view to_string(ActivationLayout layout) noexcept;

@@ -61,6 +61,8 @@ TEST(WeightPlanTest, TheTextNamesActivationsAndPlacementThatAreNoDefault) {
   EXPECT_EQ(plan.text(), text + " activations=separate placement=file");
   plan.activations = ActivationLayout::kPacked;
   EXPECT_EQ(plan.text(), text + " placement=file");
+  plan = parse_forms("head=group(64,8,1,4)", plan).value();
+  EXPECT_EQ(plan.text(), text + " placement=file forms=head=group(64,8,1,4)");
   EXPECT_NE(plan, WeightPlan{});
 }
 
@@ -122,6 +124,23 @@ TEST(WeightPlanTest, ErrorsNameWhatWasFound) {
             std::string::npos);
   EXPECT_FALSE(parse_weight_plan("zigzag"));
   EXPECT_FALSE(parse_weight_plan("att=interleave(0,4)"));
+}
+
+TEST(WeightPlan, FormsAreReadByGroup) {
+  const WeightPlan plan =
+      parse_forms("ffn=group(64,8,1,4),att=group(128,128,2,16)+tile(64,64,4),ffn.key=auto").value();
+  EXPECT_EQ(plan.forms.ffn_value, group_form(64, 8, 1, 4));
+  EXPECT_EQ(plan.forms.attention, group_form(128, 128, 2, 16).with(tile_form(64, 64, 4)));
+  EXPECT_TRUE(plan.form_of(WeightGroup::kFfnKey).is_auto());
+  EXPECT_EQ(plan.forms_text(), "att=group(128,128,2,16)+tile(64,64,4),ffn.value=group(64,8,1,4)");
+  EXPECT_EQ(parse_forms(plan.forms_text()).value(), plan);
+  EXPECT_NE(plan, WeightPlan());
+  for (const std::string_view text :
+       {"att", "emb=auto", "att=group(0,0,0,0)", "att=auto,", "=auto"}) {
+    const auto refused = parse_forms(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().message.find('\n'), std::string::npos);
+  }
 }
 
 }  // namespace

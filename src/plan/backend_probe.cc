@@ -5,6 +5,8 @@
 #include <chrono>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "base/bits.h"
 #include "base/check.h"
 
@@ -17,11 +19,14 @@ constexpr std::byte kFill{0x2c};
 // Starts of weights in the pool.
 constexpr uint64_t kPlaceBytes = 4096;
 
-// // Of one sample: a tenth of a millisecond at least, a hundred times what starting a product and
+// Of one sample: a tenth of a millisecond at least, a hundred times what starting a product and
 // reading a clock take.
 constexpr uint64_t kSampleBytes = uint64_t{4} << 20;
 constexpr uint64_t kSampleProducts = uint64_t{1} << 27;  // multiplications, with many tokens
 constexpr uint64_t kMaxCopies = 64;
+// On a device, where a submission costs as much as many small products.
+constexpr double kDeviceSampleSeconds = 1.5e-3;
+constexpr uint64_t kMaxDeviceCopies = 256;
 
 // The same numbers in [0, 1) on every machine (splitmix64).
 class Random {
@@ -74,6 +79,7 @@ Result<std::unique_ptr<BackendProbe>> BackendProbe::create(Backend& backend,
     const uint64_t count = std::min<uint64_t>(fill.size(), pool_bytes - done);
     SKEIN_RETURN_IF_ERROR(backend.upload(*pool, done, std::span(fill).first(count)));
   }
+  SKEIN_RETURN_IF_ERROR(backend.set_forms({}));
   return std::unique_ptr<BackendProbe>(new BackendProbe(backend, std::move(pool), density));
 }
 
@@ -91,7 +97,7 @@ Result<Activation> BackendProbe::make_activation(uint64_t num_cols, uint32_t num
   return Activation{std::move(buffer), 0, num_cols, static_cast<uint32_t>(num_cols)};
 }
 
-Result<const BackendProbe::Vectors*> BackendProbe::vectors_for(const ProbeCase& what) {
+Result<BackendProbe::Vectors*> BackendProbe::vectors_for(const ProbeCase& what) {
   const MatrixOp op = matrix_op(what.group);
   Vectors& vectors = vectors_[{op, what.shape.rows, what.shape.cols, what.num_tokens}];
   if (!vectors.ids.empty()) return &vectors;
@@ -106,7 +112,8 @@ Result<const BackendProbe::Vectors*> BackendProbe::vectors_for(const ProbeCase& 
 }
 
 // Weights for one sample, from where the last one ended.
-Result<std::vector<LayerWeights>> BackendProbe::place_copies(const ProbeCase& what) {
+Result<std::vector<LayerWeights>> BackendProbe::place_copies(const ProbeCase& what,
+                                                             uint64_t num_copies) {
   SKEIN_ASSIGN_OR_RETURN(const AnyMapping mapping, mapping_of(what));
   const uint64_t span_bytes = Tensor::span_bytes_of(mapping, what.dtype);
   if (span_bytes > pool_->num_bytes()) {
@@ -114,7 +121,7 @@ Result<std::vector<LayerWeights>> BackendProbe::place_copies(const ProbeCase& wh
                  to_string(what.layout), what.shape.rows, what.shape.cols, to_string(what.dtype),
                  pool_->num_bytes(), span_bytes);
   }
-  std::vector<LayerWeights> copies(copies_in_a_sample(what, span_bytes));
+  std::vector<LayerWeights> copies(num_copies);
   for (LayerWeights& copy : copies) {
     if (next_offset_bytes_ + span_bytes > pool_->num_bytes()) next_offset_bytes_ = 0;
     Tensor& tensor = matrix_op(what.group) == MatrixOp::kSparse ? copy.ffn_value : copy.output;
@@ -134,28 +141,77 @@ Status BackendProbe::begin_stage() {
   return {};
 }
 
+// Of the steps that products are timed with.
+Status BackendProbe::use_form(const KernelForm& form) {
+  if (form == form_) return {};
+  KernelForms forms;
+  forms.attention = forms.ffn_value = form;
+  SKEIN_RETURN_IF_ERROR(backend_.set_forms(forms));
+  form_ = form;
+  return {};
+}
+
+Status BackendProbe::forget_forms() { return use_form({}); }
+
 Result<double> BackendProbe::time_product(const ProbeCase& what) {
-  SKEIN_ASSIGN_OR_RETURN(const Vectors* vectors, vectors_for(what));
-  SKEIN_ASSIGN_OR_RETURN(const std::vector<LayerWeights> copies, place_copies(what));
+  SKEIN_ASSIGN_OR_RETURN(Vectors * vectors, vectors_for(what));
+  SKEIN_RETURN_IF_ERROR(use_form(what.form));
+  if (vectors->num_copies == 0) {
+    SKEIN_ASSIGN_OR_RETURN(vectors->num_copies, choose_copies(what, *vectors));
+  }
+  if (!backend_.is_host()) {
+    const bool is_new =
+        compiled_
+            .insert(fmt::format("{} {} {} {} {} {} {}", static_cast<int>(what.group),
+                                to_string(what.dtype), what.shape.rows, what.shape.cols,
+                                to_string(what.layout), what.num_tokens, to_string(what.form)))
+            .second;
+    if (is_new) SKEIN_RETURN_IF_ERROR(time_copies(what, *vectors, 1));
+  }
+  return time_copies(what, *vectors, vectors->num_copies);
+}
+
+Result<uint64_t> BackendProbe::choose_copies(const ProbeCase& what, const Vectors& vectors) {
+  if (backend_.is_host()) return copies_in_a_sample(what, span_bytes_of(what));
+  double seconds = 0;
+  for (int i = 0; i < 3; ++i) {
+    SKEIN_ASSIGN_OR_RETURN(seconds, time_copies(what, vectors, i == 0 ? 1 : 4));
+  }
+  return static_cast<uint64_t>(std::clamp(kDeviceSampleSeconds / std::max(seconds, 1e-9), 1.0,
+                                          static_cast<double>(kMaxDeviceCopies)));
+}
+
+Result<double> BackendProbe::time_copies(const ProbeCase& what, const Vectors& vectors,
+                                         uint64_t num_copies) {
+  SKEIN_ASSIGN_OR_RETURN(const std::vector<LayerWeights> copies, place_copies(what, num_copies));
   Dimensions dims;
   dims.num_layers = static_cast<uint32_t>(copies.size());
   dims.num_emb = static_cast<uint32_t>(what.shape.rows);
   dims.num_hidden = static_cast<uint32_t>(what.shape.cols);
   const Run run{0, 0, what.num_tokens};
-  const Batch batch{vectors->ids, {&run, 1}, {}};
+  const Batch batch{vectors.ids, {&run, 1}, {}};
   const State no_state;
   const bool sparse = matrix_op(what.group) == MatrixOp::kSparse;
+  const bool has_clock = !backend_.is_host() && backend_.time_submissions(true);
+  backend_.take_op_times();
   const double start = now();
   for (uint32_t layer = 0; layer < copies.size(); ++layer) {
-    const LayerArgs args{dims, copies[layer], layer, batch, no_state, vectors->work};
+    const LayerArgs args{dims, copies[layer], layer, batch, no_state, vectors.work};
     if (sparse) {
       backend_.ffn_value(args);
     } else {
       backend_.output(args);
     }
   }
-  SKEIN_RETURN_IF_ERROR(backend_.finish());
-  return (now() - start) / static_cast<double>(copies.size());
+  const Status finished = backend_.finish();
+  double seconds = now() - start;
+  if (has_clock) {
+    backend_.time_submissions(false);
+    seconds = 0;
+    for (const OpTime& time : backend_.take_op_times()) seconds += time.seconds;
+  }
+  SKEIN_RETURN_IF_ERROR(finished);
+  return seconds / static_cast<double>(copies.size());
 }
 
 double BackendProbe::bytes_read(const ProbeCase& what) const {

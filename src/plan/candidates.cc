@@ -66,7 +66,8 @@ bool same_places(const Layout& a, const Layout& b, const MatrixKind& kind) {
 
 }  // namespace
 
-std::vector<Layout> list_candidates(const MatrixKind& kind, std::span<const KernelInfo> kernels) {
+std::vector<Layout> list_candidates(const MatrixKind& kind, std::span<const KernelInfo> kernels,
+                                    const Layout& standard) {
   std::vector<Layout> candidates;
   const auto add = [&](const Layout& layout) {
     if (find_kernel(kernels, matrix_op(kind.group), kind.dtype, layout) == nullptr) return;
@@ -74,7 +75,7 @@ std::vector<Layout> list_candidates(const MatrixKind& kind, std::span<const Kern
     const auto same = [&](const Layout& other) { return same_places(layout, other, kind); };
     if (std::none_of(candidates.begin(), candidates.end(), same)) candidates.push_back(layout);
   };
-  add(default_layout(kind.group, kind.dtype));
+  add(standard);
   for (const Layout& order : list_orders(kind.dtype)) {
     add(order);
     for (const uint32_t align_bytes : kAlignments) {

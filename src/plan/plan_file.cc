@@ -49,11 +49,14 @@ void print(const Json& value, size_t indent, std::string& out) {
 double figure(double value) { return std::round(value * 100) / 100; }
 
 Json key_json(const PlanKey& key) {
-  return {{"backend", key.backend},
-          {"device", key.device},
-          {"precision", key.precision},
-          {"cores", key.num_cores},
-          {"caches", key.caches}};
+  Json json = {{"backend", key.backend}, {"device", key.device}, {"precision", key.precision}};
+  if (key.num_cores == 0) {
+    json["features"] = key.features;
+  } else {
+    json["cores"] = key.num_cores;
+    json["caches"] = key.caches;
+  }
+  return json;
 }
 
 // For each number of tokens the layout that was fastest.
@@ -71,8 +74,9 @@ Json fastest_json(const MatrixPlan& matrix) {
     }
   }
   for (const TriedLayout* tried : best) {
-    json[fmt::format("{} token{}", tried->num_tokens, tried->num_tokens == 1 ? "" : "s")] =
-        to_string(tried->layout);
+    std::string text = to_string(tried->layout);
+    if (!tried->form.is_auto()) text += fmt::format(" {}", to_string(tried->form));
+    json[fmt::format("{} token{}", tried->num_tokens, tried->num_tokens == 1 ? "" : "s")] = text;
   }
   return json;
 }
@@ -86,15 +90,18 @@ Json matrix_json(const MatrixPlan& matrix) {
     json["shapes"].push_back({{"rows", shape.rows}, {"cols", shape.cols}, {"count", shape.count}});
   }
   json["layout"] = to_string(matrix.layout);
+  if (!matrix.form.is_auto()) json["form"] = to_string(matrix.form);
   json["fastest"] = fastest_json(matrix);
   json["tried"] = Json::array();
   for (const TriedLayout& tried : matrix.tried) {
-    json["tried"].push_back({{"layout", to_string(tried.layout)},
-                             {"tokens", tried.num_tokens},
-                             {"microseconds", figure(tried.microseconds)},
-                             {"gb_s", figure(tried.gb_s)},
-                             {"bandwidth_percent", figure(tried.bandwidth_percent)},
-                             {"samples", tried.num_samples}});
+    Json entry = {{"layout", to_string(tried.layout)}};
+    if (!tried.form.is_auto()) entry["form"] = to_string(tried.form);
+    entry["tokens"] = tried.num_tokens;
+    entry["microseconds"] = figure(tried.microseconds);
+    entry["gb_s"] = figure(tried.gb_s);
+    entry["bandwidth_percent"] = figure(tried.bandwidth_percent);
+    entry["samples"] = tried.num_samples;
+    json["tried"].push_back(std::move(entry));
   }
   return json;
 }
@@ -108,11 +115,17 @@ Json check_json(const PlanCheck& check) {
 }
 
 PlanKey read_key(const PlanReader& json) {
-  json.only({"backend", "device", "precision", "cores", "caches"});
+  json.only({"backend", "device", "precision", "cores", "caches", "features"});
   PlanKey key;
   key.backend = json["backend"].text();
   key.device = json["device"].text();
   key.precision = json["precision"].text();
+  if (json.has("features")) {
+    for (const PlanReader& feature : json["features"].list(kMaxEntries)) {
+      key.features.push_back(feature.text());
+    }
+    return key;
+  }
   key.num_cores = static_cast<uint32_t>(json["cores"].whole(1, 1u << 20));
   for (const PlanReader& cache : json["caches"].list(kMaxEntries)) {
     key.caches.push_back(cache.text());
@@ -139,10 +152,16 @@ MatrixKind read_kind(const PlanReader& json) {
   return kind;
 }
 
+// Only where it is not the backend's own rule.
+KernelForm read_form(const PlanReader& json) {
+  return json.has("form") ? json["form"].parsed<KernelForm>(parse_form) : KernelForm();
+}
+
 TriedLayout read_tried(const PlanReader& json) {
-  json.only({"layout", "tokens", "microseconds", "gb_s", "bandwidth_percent", "samples"});
+  json.only({"layout", "form", "tokens", "microseconds", "gb_s", "bandwidth_percent", "samples"});
   TriedLayout tried;
   tried.layout = json["layout"].parsed<Layout>(parse_layout);
+  tried.form = read_form(json);
   tried.num_tokens = static_cast<uint32_t>(json["tokens"].whole(1, kMaxPlanTokens));
   tried.microseconds = json["microseconds"].number(kMaxFigure);
   tried.gb_s = json["gb_s"].number(kMaxFigure);
@@ -152,10 +171,11 @@ TriedLayout read_tried(const PlanReader& json) {
 }
 
 MatrixPlan read_matrix(const PlanReader& json) {
-  json.only({"group", "type", "shapes", "layout", "fastest", "tried"});
+  json.only({"group", "type", "shapes", "layout", "form", "fastest", "tried"});
   MatrixPlan matrix;
   matrix.kind = read_kind(json);
   matrix.layout = json["layout"].parsed<Layout>(parse_layout);
+  matrix.form = read_form(json);
   for (const PlanReader& tried : json["tried"].list(kMaxEntries)) {
     matrix.tried.push_back(read_tried(tried));
   }

@@ -1,5 +1,5 @@
-// PlanFile: what `skein tune` found out about one machine, as a file: the layouts that it chose,
-// and what it measured to choose them.
+// PlanFile: what `skein tune` found out about one device, as a file: the layouts that it chose, on
+// a GPU also the kernels' forms, and what it measured to choose them.
 //
 // Goals: a person can read and edit it; a program can trust it once it is read; one file holds many
 // models, since a layout belongs to matrices and not to a model's name. Non-goals: dtypes (a user
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/kernel_form.h"
 #include "base/result.h"
 #include "model/matrix_kinds.h"
 #include "model/weight_plan.h"
@@ -25,12 +26,15 @@ namespace skein {
 
 // What the figures of a plan hold for: a device, as this process uses it.
 struct PlanKey {
-  std::string backend;     // "cpu"
+  std::string backend;     // "cpu", "webgpu"
   std::string device;      // "AMD EPYC, zen4 kernels, 2 threads"
   std::string precision;   // "exact", "fast"
-  uint32_t num_cores = 0;  // physical, that this process may use
+  uint32_t num_cores = 0;  // physical, that this process may use; 0: of no account
   std::vector<std::string>
       caches;  // "L2 1024 KiB", innermost first; empty: the system does not say
+  // A device that is no CPU has no cores and caches here; what its kernels make use of:
+  // "subgroups".
+  std::vector<std::string> features = {};
 
   friend bool operator==(const PlanKey&, const PlanKey&) = default;
 };
@@ -44,9 +48,10 @@ std::string to_string(const PlanKey& key);
 // where the key does.
 std::string plan_file_name(const PlanKey& key);
 
-// One layout of one kind of matrices, measured with one number of tokens.
+// One layout and form of one kind of matrices, measured with one number of tokens.
 struct TriedLayout {
   Layout layout;
+  KernelForm form;
   uint32_t num_tokens = 1;
   double microseconds = 0;       // of all matrices of the kind, once
   double gb_s = 0;               // of weights really read
@@ -57,6 +62,7 @@ struct TriedLayout {
 struct MatrixPlan {
   MatrixKind kind;
   Layout layout;
+  KernelForm form;
   std::vector<TriedLayout> tried;
 };
 

@@ -15,6 +15,12 @@ PlanKey example_key() {
   return {"cpu", "Some CPU, zen4 kernels, 2 threads", "exact", 2, {"L1d 48 KiB", "L2 1024 KiB"}};
 }
 
+PlanKey gpu_key() {
+  PlanKey key{"webgpu", "Some GPU (Vulkan, discrete GPU, driver 1)", "exact", 0, {}};
+  key.features = {"subgroups"};
+  return key;
+}
+
 PlanFile example() {
   PlanFile file;
   file.key = example_key();
@@ -25,15 +31,25 @@ PlanFile example() {
   MatrixPlan att;
   att.kind = {WeightGroup::kAttention, DType::kF16, {{1024, 1024, 96}}};
   att.layout = Layout::interleave(16, 128, 1);
-  att.tried = {{att.layout, 1, 5500.25, 36.5, 99.5, 7},
-               {Layout::row_major(), 1, 6000, 33.5, 91.25, 2},
-               {att.layout, 128, 90'000, 2.25, 6.5, 7},
-               {Layout::row_major(), 128, 80'000, 2.5, 7, 2}};
+  att.tried = {{att.layout, {}, 1, 5500.25, 36.5, 99.5, 7},
+               {Layout::row_major(), {}, 1, 6000, 33.5, 91.25, 2},
+               {att.layout, {}, 128, 90'000, 2.25, 6.5, 7},
+               {Layout::row_major(), {}, 128, 80'000, 2.5, 7, 2}};
   MatrixPlan low_rank;
   low_rank.kind = {WeightGroup::kLowRank, DType::kInt8, {{64, 1024, 24}, {1024, 64, 24}}};
   low_rank.layout = Layout::row_major(64);
   file.matrices = {att, low_rank};
   file.checks = {{"model.safetensors", 30.5, 31.25, 200, 210.5}};
+  return file;
+}
+
+// Of a GPU, whose plan has forms too.
+PlanFile gpu_example() {
+  PlanFile file = example();
+  file.key = gpu_key();
+  file.matrices.resize(1);
+  file.matrices[0].form = group_form(128, 32, 2, 16).with(tile_form(64, 64, 4));
+  file.matrices[0].tried[1].form = group_form(64, 64, 1, 16);
   return file;
 }
 
@@ -63,6 +79,41 @@ TEST(PlanFile, TextAndBack) {
   EXPECT_EQ(file.matrices[0].tried[1].microseconds, 6000);
   EXPECT_EQ(file.matrices[1].kind.shapes[1].rows, 1024u);
   EXPECT_EQ(file.checks.at(0).tuned_prefill, 210.5);
+}
+
+TEST(PlanFile, PlansOfGpusHaveForms) {
+  const std::string text = to_text(gpu_example());
+  EXPECT_THAT(text, HasSubstr("\"form\": \"group(128,32,2,16)+tile(64,64,4)\""));
+  const PlanFile file = parse_plan_file(text, "p.json").value();
+  EXPECT_EQ(to_text(file), text);
+  EXPECT_EQ(file.key, gpu_key());
+  EXPECT_EQ(file.matrices[0].form, gpu_example().matrices[0].form);
+  EXPECT_EQ(file.matrices[0].tried[1].form, group_form(64, 64, 1, 16));
+  EXPECT_TRUE(file.matrices[0].tried[0].form.is_auto());
+  EXPECT_THAT(to_string(gpu_key()), HasSubstr("exact; subgroups"));
+  PlanKey plain = gpu_key();
+  plain.features.clear();
+  EXPECT_NE(plan_file_name(plain), plan_file_name(gpu_key()));
+}
+
+TEST(PlanFile, FormsThatNoDeviceHasAreOneLine) {
+  const std::string good = to_text(gpu_example()), form = "group(128,32,2,16)+tile(64,64,4)";
+  for (const std::string_view bad :
+       {"group(0,32,2,16)", "group(128,32,1000000000,16)", "group(128,0,2,16)", "tile(0,0,0)",
+        "group(127,1,1,1)", "group(1e9,1,1,1)", "cake", "", "group(64,128,1,1)",
+        "tile(64,64,4)+tile(64,64,4)"}) {
+    std::string text = good;
+    text.replace(text.find(form), form.size(), bad);
+    const std::string message = error_of(text);
+    EXPECT_THAT(message, StartsWith("p.json: matrices[0].form: expected ")) << bad;
+    EXPECT_LT(message.size(), 400u);
+    EXPECT_EQ(message.find('\n'), std::string::npos);
+  }
+  for (const std::string_view bad : {"7", "[]", "null", "{\"a\": 1}"}) {
+    std::string text = good;
+    text.replace(text.find('"' + form + '"'), form.size() + 2, bad);
+    EXPECT_THAT(error_of(text), HasSubstr("p.json: matrices[0].form: expected a text")) << bad;
+  }
 }
 
 TEST(PlanFile, SaysWhatEachNumberOfTokensLikesBest) {

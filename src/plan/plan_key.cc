@@ -33,6 +33,12 @@ PlanKey make_plan_key(const Backend& backend, Precision precision) {
   PlanKey key;
   key.backend = backend.name();
   key.device = backend.description();
+  if (!backend.is_host()) {
+    // The host has no part in the kernels' speed, and they have one precision.
+    key.precision = "exact";
+    key.features = backend.features();
+    return key;
+  }
   key.precision = precision == Precision::kFast ? "fast" : "exact";
   key.num_cores = num_physical_cores();
   if (const Result<CacheConfig> caches = read_cache_config()) {
@@ -44,6 +50,11 @@ PlanKey make_plan_key(const Backend& backend, Precision precision) {
 }
 
 std::string to_string(const PlanKey& key) {
+  if (key.num_cores == 0) {
+    return fmt::format(
+        "{}: {}, {}; {}", key.backend, key.device, key.precision,
+        key.features.empty() ? "no features" : fmt::format("{}", fmt::join(key.features, ", ")));
+  }
   return fmt::format(
       "{}: {}, {}; {} core{}; {}", key.backend, key.device, key.precision, key.num_cores,
       key.num_cores == 1 ? "" : "s",

@@ -69,6 +69,10 @@ PlanReader PlanReader::operator[](const char* key) const {
   return missing;
 }
 
+bool PlanReader::has(const char* key) const {
+  return !*first_error_ && json_->is_object() && json_->contains(key);
+}
+
 void PlanReader::only(std::initializer_list<std::string_view> keys) const {
   if (*first_error_) return;
   if (!json_->is_object()) return expected("an object");

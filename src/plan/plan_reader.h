@@ -33,6 +33,8 @@ class PlanReader {
 
   // A member of an object.
   PlanReader operator[](const char* key) const;
+  // Whether an object has it; false of anything else.
+  bool has(const char* key) const;
   // Any other member is an error.
   void only(std::initializer_list<std::string_view> keys) const;
   // The elements of a list that has at most max_size.

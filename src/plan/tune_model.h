@@ -14,7 +14,7 @@
 namespace skein {
 
 struct TuneOptions {
-  double seconds = 30;  // all kinds together
+  double seconds = 30;  // about, all kinds together
   std::function<void(double fraction, std::string_view group)> progress = {};
 };
 
@@ -25,14 +25,16 @@ struct TuneReport {
   std::vector<WeightGroup> mixed_groups;
   double bandwidth = 0;  // bytes/s that plain reads reached; the best of the run
   double density = 0;    // share of the ffn's activations that are not zero, in random text
+  uint32_t prefill_tokens = kTunePrefillTokens;  // at once
 };
 
 // `model` is loaded with the default plan; its weights are not read but for the density, its shapes
 // and its backend are used. Errors: no memory, device errors.
 Result<TuneReport> tune_model(const Rwkv7& model, const TuneOptions& options);
 
-// `base` with the chosen layouts.
-WeightPlan tuned_plan(const TuneReport& report, const WeightPlan& base);
+// `base` with the chosen layouts and forms; or only with the forms of those groups whose layout
+// stays.
+WeightPlan tuned_plan(const TuneReport& report, const WeightPlan& base, bool with_layouts = true);
 
 // The sums of all kinds' costs: what a written token, and the reading for it, take in matrices.
 double total_cost(const TuneReport& report);

@@ -66,7 +66,7 @@ TEST(Tuner, FindsTheFastestThroughNoise) {
     probe.speeds[to_string(layouts[i])] = {slowness * 1e-3, slowness * 1e-4};
   }
   probe.noise = 0.5;
-  const TunedKind tuned = tune_kind(kKind, layouts, probe, 30).value();
+  const TunedKind tuned = tune_kind(kKind, layouts, probe, {.seconds = 30}).value();
   // (i * 7 + 5) % 18 is zero for i = 7.
   EXPECT_EQ(tuned.chosen, layouts[7]);
   EXPECT_EQ(tuned.trials.front().layout, layouts[7]);
@@ -83,7 +83,7 @@ TEST(Tuner, KeepsToItsTime) {
   FakeProbe probe;
   for (const Layout& layout : layouts) probe.speeds[to_string(layout)] = {1e-3, 1e-6};
   const double start = probe.now();
-  ASSERT_TRUE(tune_kind(kKind, layouts, probe, 1));
+  ASSERT_TRUE(tune_kind(kKind, layouts, probe, {.seconds = 1}));
   EXPECT_NEAR(probe.now() - start, 1, 0.05);
   // The good ones, and the default, are sampled more often than those that were dropped at once.
   const auto [least, most] =
@@ -97,7 +97,7 @@ TEST(Tuner, MeasuresEverythingOnceWithoutTime) {
   const std::vector<Layout> layouts = many_layouts(9);
   FakeProbe probe;
   for (const Layout& layout : layouts) probe.speeds[to_string(layout)] = {1, 1};
-  const TunedKind tuned = tune_kind(kKind, layouts, probe, 1e-9).value();
+  const TunedKind tuned = tune_kind(kKind, layouts, probe, {.seconds = 1e-9}).value();
   EXPECT_EQ(probe.num_samples.size(), 9u);
   EXPECT_EQ(tuned.chosen, layouts.front());
 }
@@ -108,7 +108,8 @@ TEST(Tuner, TheDefaultYieldsToClearGainsOnly) {
     FakeProbe probe;
     probe.speeds[to_string(layouts[0])] = {1e-3 * (1 + gain), 1e-5 * (1 + gain)};
     probe.speeds[to_string(layouts[1])] = {1e-3, 1e-5};
-    EXPECT_EQ(tune_kind(kKind, layouts, probe, 0.1)->chosen, layouts[static_cast<size_t>(index)]);
+    EXPECT_EQ(tune_kind(kKind, layouts, probe, {.seconds = 0.1})->chosen,
+              layouts[static_cast<size_t>(index)]);
   }
 }
 
@@ -118,12 +119,12 @@ TEST(Tuner, DecodeAndPrefillAreWeighed) {
   // 10 % slower with one token, half as slow with many: 1.1 + 4 * 0.1 against 1 + 4 * 0.2.
   probe.speeds[to_string(layouts[0])] = {1.0e-3, 0.2e-3};
   probe.speeds[to_string(layouts[1])] = {1.1e-3, 0.1e-3};
-  EXPECT_EQ(tune_kind(kKind, layouts, probe, 1)->chosen, layouts[1]);
+  EXPECT_EQ(tune_kind(kKind, layouts, probe, {.seconds = 1})->chosen, layouts[1]);
   // The head multiplies one token of a prompt.
   MatrixKind head = kKind;
   head.group = WeightGroup::kHead;
   probe.token_counts.clear();
-  EXPECT_EQ(tune_kind(head, layouts, probe, 1)->chosen, layouts[0]);
+  EXPECT_EQ(tune_kind(head, layouts, probe, {.seconds = 1})->chosen, layouts[0]);
   EXPECT_EQ(probe.token_counts, (std::set<uint32_t>{1}));
 }
 
@@ -132,7 +133,7 @@ TEST(Tuner, AllShapesOfAKindCount) {
   FakeProbe probe;
   probe.speeds[to_string(layouts[0])] = {1e-3, 1e-6};
   const MatrixKind kind{WeightGroup::kHead, DType::kF16, {{8, 64, 5}, {64, 8, 2}}};
-  const TunedKind tuned = tune_kind(kind, layouts, probe, 0.1).value();
+  const TunedKind tuned = tune_kind(kind, layouts, probe, {.seconds = 0.1}).value();
   EXPECT_NEAR(tuned.cost_seconds, 7e-3, 1e-9);
   EXPECT_EQ(tuned.trials[0].figures[0].bytes_read, 7 * 8 * 64 * 2);
 }
@@ -142,14 +143,14 @@ TEST(Tuner, ReportsProgressAndErrors) {
   FakeProbe probe;
   for (const Layout& layout : layouts) probe.speeds[to_string(layout)] = {1e-3, 1e-6};
   double last = 0;
-  ASSERT_TRUE(tune_kind(kKind, layouts, probe, 1, [&](double fraction) {
-    EXPECT_GE(fraction, last);
-    EXPECT_LE(fraction, 1);
-    last = fraction;
-  }));
+  ASSERT_TRUE(tune_kind(kKind, layouts, probe, {.seconds = 1, .progress = [&](double fraction) {
+                                                  EXPECT_GE(fraction, last);
+                                                  EXPECT_LE(fraction, 1);
+                                                  last = fraction;
+                                                }}));
   EXPECT_GT(last, 0.9);
   probe.failing = to_string(layouts[2]);
-  EXPECT_EQ(tune_kind(kKind, layouts, probe, 1).error().message, "the device is gone");
+  EXPECT_EQ(tune_kind(kKind, layouts, probe, {.seconds = 1}).error().message, "the device is gone");
 }
 
 // A backend that has everything.
@@ -165,7 +166,8 @@ TEST(Candidates, TheDefaultComesFirstAndNothingTwice) {
         MatrixKind{WeightGroup::kLowRank, DType::kF16, {{32, 96, 1}, {96, 32, 1}}},
         MatrixKind{WeightGroup::kFfnValue, DType::kF16, {{768, 3072, 1}}},
         MatrixKind{WeightGroup::kHead, DType::kInt8, {{65536, 768, 1}}}}) {
-    const std::vector<Layout> candidates = list_candidates(kind, kEverything);
+    const std::vector<Layout> candidates =
+        list_candidates(kind, kEverything, default_layout(kind.group, kind.dtype));
     ASSERT_FALSE(candidates.empty());
     EXPECT_EQ(candidates.front(), default_layout(kind.group, kind.dtype));
     EXPECT_GT(candidates.size(), 10u) << to_string(kind.group);
@@ -176,17 +178,18 @@ TEST(Candidates, TheDefaultComesFirstAndNothingTwice) {
 }
 
 TEST(Candidates, AlignmentsThatChangeNothingAreLeftOut) {
+  const Layout kDefault = default_layout(WeightGroup::kAttention, DType::kF16);
   const auto has = [](const std::vector<Layout>& layouts, const Layout& layout) {
     return std::find(layouts.begin(), layouts.end(), layout) != layouts.end();
   };
   // Rows of 2048 B are aligned to all that is tried; rows of 64 B to the first only.
-  const auto wide =
-      list_candidates({WeightGroup::kAttention, DType::kF16, {{1024, 1024, 1}}}, kEverything);
+  const auto wide = list_candidates({WeightGroup::kAttention, DType::kF16, {{1024, 1024, 1}}},
+                                    kEverything, kDefault);
   EXPECT_TRUE(has(wide, Layout::row_major()));
   EXPECT_FALSE(has(wide, Layout::row_major(64)));
   EXPECT_FALSE(has(wide, Layout::row_major(256)));
-  const auto narrow =
-      list_candidates({WeightGroup::kAttention, DType::kF16, {{1024, 32, 1}}}, kEverything);
+  const auto narrow = list_candidates({WeightGroup::kAttention, DType::kF16, {{1024, 32, 1}}},
+                                      kEverything, kDefault);
   EXPECT_FALSE(has(narrow, Layout::row_major(64)));
   EXPECT_TRUE(has(narrow, Layout::row_major(128)));
   EXPECT_TRUE(has(narrow, Layout::row_major(256)));
@@ -196,8 +199,9 @@ TEST(Candidates, OnlyWhatHasAKernel) {
   const KernelInfo kernels[] = {
       {MatrixOp::kDense, DType::kF16, "row_major",
        [](const Layout& layout) { return layout.kind == LayoutKind::kRowMajor; }, "some"}};
+  const Layout kDefault = default_layout(WeightGroup::kAttention, DType::kF16);
   const auto candidates =
-      list_candidates({WeightGroup::kAttention, DType::kF16, {{64, 128, 1}}}, kernels);
+      list_candidates({WeightGroup::kAttention, DType::kF16, {{64, 128, 1}}}, kernels, kDefault);
   EXPECT_EQ(candidates, std::vector<Layout>{Layout::row_major()});
 }
 
