@@ -313,6 +313,7 @@ void add_bench_command(CLI::App& app, Action& action) {
   add_backend_options(command, flags->load);
   add_quant_option(command, flags->load);
   add_order_options(command, flags->load);
+  add_forms_option(command, flags->load);
   add_json_option(command, flags->json);
   add_examples(
       command,

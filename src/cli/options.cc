@@ -225,6 +225,10 @@ void add_model_options(CLI::App& command, LoadOptions& options) {
       ->type_name("LAYOUT")
       ->group("Model");
   add_plan_options(command, options);
+  add_forms_option(command, options);
+}
+
+void add_forms_option(CLI::App& command, LoadOptions& options) {
   command
       .add_option("--forms", options.forms,
                   "Workgroups of webgpu: att=group(128,32,2,16),... (the plan's)")

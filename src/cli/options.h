@@ -44,7 +44,8 @@ void add_lora_option(CLI::App& command, LoadOptions& options);
 void add_backend_options(CLI::App& command, LoadOptions& options);
 void add_threads_option(CLI::App& command, LoadOptions& options);
 void add_quant_option(CLI::App& command, LoadOptions& options);
-// // --activations and --placement.
+void add_forms_option(CLI::App& command, LoadOptions& options);
+// --activations and --placement.
 void add_order_options(CLI::App& command, LoadOptions& options);
 // --plan, --quant, --activations, --placement.
 void add_plan_options(CLI::App& command, LoadOptions& options);

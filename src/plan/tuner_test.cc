@@ -2,6 +2,7 @@
 // same on every run, and a clock that only products move.
 #include "plan/tuner.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,7 +22,10 @@ class FakeProbe final : public LayoutProbe {
   };
 
   std::map<std::string, Speed> speeds;
-  double noise = 0;  // a product takes up to that much longer
+  // What a form makes of its layout's speed, by both texts; the backend's rule makes nothing of it.
+  std::map<std::string, double> form_factors;
+  double first_run_seconds = 0;  // a form or layout compiles
+  double noise = 0;              // a product takes up to that much longer
   std::map<std::string, uint32_t> num_samples;
   std::set<uint32_t> token_counts;
   std::string failing;
@@ -29,11 +33,18 @@ class FakeProbe final : public LayoutProbe {
   Result<double> time_product(const ProbeCase& what) override {
     const std::string layout = to_string(what.layout);
     if (layout == failing) return error("the device is gone");
-    ++num_samples[layout];
+    const std::string form =
+        what.form.is_auto() ? "" : fmt::format("{} {}", layout, to_string(what.form));
+    ++num_samples[form.empty() ? layout : form];
     token_counts.insert(what.num_tokens);
     const Speed& speed = speeds.at(layout);
+    const double factor = form.empty() ? 1 : form_factors.at(form);
     const double exact =
-        what.num_tokens == 1 ? speed.one : speed.many * static_cast<double>(what.num_tokens);
+        factor *
+        (what.num_tokens == 1 ? speed.one : speed.many * static_cast<double>(what.num_tokens));
+    if (compiled_.insert(fmt::format("{} {} {}", layout, form, what.num_tokens)).second) {
+      clock_ += first_run_seconds;
+    }
     state_ = state_ * 6364136223846793005u + 1442695040888963407u;
     const double seconds = exact * (1 + noise * static_cast<double>(state_ >> 40) / (1 << 24));
     clock_ += seconds;
@@ -46,6 +57,7 @@ class FakeProbe final : public LayoutProbe {
 
  private:
   double clock_ = 100;
+  std::set<std::string> compiled_;
   uint64_t state_ = 7;
 };
 
@@ -151,6 +163,100 @@ TEST(Tuner, ReportsProgressAndErrors) {
   EXPECT_GT(last, 0.9);
   probe.failing = to_string(layouts[2]);
   EXPECT_EQ(tune_kind(kKind, layouts, probe, {.seconds = 1}).error().message, "the device is gone");
+}
+
+// One layout has the forms, a chosen one other forms.
+std::vector<KernelForm> list_some(const Layout& layout, uint32_t num_tokens) {
+  if (num_tokens != 1) return {tile_form(64, 64, 4), tile_form(32, 32, 4)};
+  if (layout.kind == LayoutKind::kColMajor) return {group_form(256, 8, 1, 4)};
+  return {group_form(64, 64, 1, 16), group_form(128, 32, 2, 16)};
+}
+
+// A probe for row_major, the default, and col_major, whose forms all take as long as the rule.
+FakeProbe two_layouts(double row_seconds, double col_seconds) {
+  FakeProbe probe;
+  for (const auto& [layout, seconds] :
+       {std::pair(Layout::row_major(), row_seconds), std::pair(Layout::col_major(), col_seconds)}) {
+    probe.speeds[to_string(layout)] = {seconds, seconds / 10};
+    for (const uint32_t num_tokens : {1u, kTunePrefillTokens}) {
+      for (const KernelForm& form : list_some(layout, num_tokens)) {
+        probe.form_factors[fmt::format("{} {}", to_string(layout), to_string(form))] = 1;
+      }
+    }
+  }
+  return probe;
+}
+
+TunedKind tune_both(FakeProbe& probe, const ContestOptions& options,
+                    const MatrixKind& kind = kKind) {
+  const std::vector<Layout> layouts = {Layout::row_major(), Layout::col_major()};
+  TunedKind tuned = tune_kind(kind, layouts, probe, options).value();
+  EXPECT_TRUE(tune_forms(tuned, list_some, probe, options));
+  return tuned;
+}
+
+TEST(TunerForms, EachNumberOfTokensHasItsOwn) {
+  FakeProbe probe = two_layouts(1e-3, 2e-3);
+  probe.noise = 0.02;
+  probe.form_factors["row_major group(128,32,2,16)"] = 0.8;
+  probe.form_factors["row_major tile(32,32,4)"] = 0.5;
+  const TunedKind tuned = tune_both(probe, {.seconds = 20});
+  EXPECT_EQ(tuned.chosen, Layout::row_major());
+  EXPECT_EQ(to_string(tuned.form), "group(128,32,2,16)+tile(32,32,4)");
+  EXPECT_NEAR(tuned.default_cost_seconds, 3 * (1e-3 + 4 * 1e-4), 1e-5);
+  EXPECT_NEAR(tuned.cost_seconds, 3 * (0.8e-3 + 4 * 0.5e-4), 1e-5);
+  // The forms of the layout that lost are not tried; those that are have one number of tokens each.
+  EXPECT_EQ(tuned.trials.size(), 2 + 2 + 2u);
+  for (const LayoutTrial& trial : tuned.trials) {
+    EXPECT_EQ(trial.figures.size(), trial.form.is_auto() ? 2 : 1u);
+    EXPECT_GT(trial.default_cost_seconds, 0);
+  }
+}
+
+TEST(TunerForms, TheRuleYieldsToClearGainsOnly) {
+  FakeProbe probe = two_layouts(1e-3, 2e-3);
+  probe.form_factors["row_major group(64,64,1,16)"] = 0.99;
+  probe.form_factors["row_major tile(64,64,4)"] = 0.985;
+  const TunedKind tuned = tune_both(probe, {.seconds = 5});
+  EXPECT_EQ(tuned.chosen, Layout::row_major());
+  EXPECT_TRUE(tuned.form.is_auto());
+  EXPECT_EQ(tuned.cost_seconds, tuned.default_cost_seconds);
+}
+
+TEST(TunerForms, TheDefaultLayoutInAGoodFormMayBeatTheChosenOne) {
+  for (const double factor : {0.7, 0.95}) {
+    FakeProbe probe = two_layouts(1e-3, 0.9e-3);
+    probe.form_factors["row_major group(64,64,1,16)"] = factor;
+    const TunedKind tuned = tune_both(probe, {.seconds = 5});
+    EXPECT_EQ(tuned.chosen, factor < 0.9 ? Layout::row_major() : Layout::col_major());
+    EXPECT_EQ(to_string(tuned.form), factor < 0.9 ? "group(64,64,1,16)" : "auto");
+  }
+}
+
+TEST(TunerForms, TheHeadHasNoTiles) {
+  FakeProbe probe = two_layouts(1e-3, 2e-3);
+  probe.form_factors["row_major tile(32,32,4)"] = 0.1;
+  MatrixKind head = kKind;
+  head.group = WeightGroup::kHead;
+  EXPECT_TRUE(tune_both(probe, {.seconds = 5}, head).form.is_auto());
+  EXPECT_EQ(probe.token_counts, std::set<uint32_t>{1});
+}
+
+// What has had no turn in half of the time has none; the default always has.
+TEST(TunerForms, CompilingDoesNotTakeMoreThanTheTime) {
+  const std::vector<Layout> layouts = many_layouts(16);
+  for (const double budget : {1.0, 1e-9}) {
+    FakeProbe probe;
+    probe.first_run_seconds = 0.1;
+    for (const Layout& layout : layouts) probe.speeds[to_string(layout)] = {1e-3, 1e-6};
+    const double start = probe.now();
+    const TunedKind tuned =
+        tune_kind(kKind, layouts, probe, {.seconds = budget, .may_skip = true}).value();
+    EXPECT_LT(probe.now() - start, 1.3);
+    EXPECT_EQ(tuned.trials.size() + tuned.num_skipped, layouts.size());
+    EXPECT_EQ(tuned.trials.size(), budget == 1 ? 3u : 1u);
+    EXPECT_EQ(tuned.chosen, layouts.front());
+  }
 }
 
 // A backend that has everything.

@@ -159,6 +159,14 @@ Status check_form(const KernelForm& form, const GpuLimits& limits) {
   return check("bytes of workgroup memory", num_bytes, 1, limits.max_group_bytes);
 }
 
+Status check_forms(const KernelForms& forms, const GpuLimits& limits) {
+  for (const KernelForm* form :
+       {&forms.attention, &forms.low_rank, &forms.ffn_key, &forms.ffn_value, &forms.head}) {
+    SKEIN_RETURN_IF_ERROR(check_form(*form, limits));
+  }
+  return {};
+}
+
 std::vector<KernelForm> list_forms(MatrixOp op, DType dtype, const AnyMapping& mapping,
                                    uint32_t num_tokens, const GpuLimits& limits) {
   const VectorAxis axis = vector_axis(mapping, vector_elems(dtype));

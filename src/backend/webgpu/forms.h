@@ -63,6 +63,8 @@ MatmulTile tile_of(const KernelForm& wanted, uint32_t num_tokens);
 // threads without work.
 Status check_form(const KernelForm& form, const GpuLimits& limits);
 
+Status check_forms(const KernelForms& forms, const GpuLimits& limits);
+
 // Backend::list_forms().
 std::vector<KernelForm> list_forms(MatrixOp op, DType dtype, const AnyMapping& mapping,
                                    uint32_t num_tokens, const GpuLimits& limits);

@@ -10,6 +10,7 @@
 #include "backend/webgpu/device_memory.h"
 #include "backend/webgpu/draw.h"
 #include "backend/webgpu/forms.h"
+#include "backend/webgpu/read.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
 #include "base/bits.h"
@@ -111,7 +112,11 @@ class WebGpuBackend final : public Backend {
                                      uint32_t num_tokens) const override {
     return webgpu::list_forms(op, dtype, mapping, num_tokens, gpu_->limits());
   }
-  Status set_forms(const KernelForms& forms) override;
+  Status set_forms(const KernelForms& forms) override {
+    SKEIN_RETURN_IF_ERROR(check_forms(forms, gpu_->limits()));
+    forms_ = forms;
+    return {};
+  }
   uint64_t max_buffer_bytes() const noexcept override {
     return gpu_->limits().max_buffer_bytes / kBufferGrainBytes * kBufferGrainBytes -
            2 * kBufferGrainBytes;
@@ -205,15 +210,6 @@ class WebGpuBackend final : public Backend {
   DrawMemory draw_memory_;
   KernelForms forms_;
 };
-
-Status WebGpuBackend::set_forms(const KernelForms& forms) {
-  for (const KernelForm* form :
-       {&forms.attention, &forms.low_rank, &forms.ffn_key, &forms.ffn_value, &forms.head}) {
-    SKEIN_RETURN_IF_ERROR(check_form(*form, gpu_->limits()));
-  }
-  forms_ = forms;
-  return {};
-}
 
 // Keeps `out` where it is large enough.
 Status WebGpuBackend::make_activation(uint64_t rows, uint32_t cols, Activation& out) {
@@ -514,28 +510,12 @@ Status WebGpuBackend::copy(const Buffer& from, uint64_t from_bytes, Buffer& to,
 }
 
 Result<double> WebGpuBackend::measure_read_bandwidth() {
-  // Beyond the caches of a GPU; few enough for a software one.
-  const uint64_t wanted = gpu_->is_cpu() ? uint64_t{64} << 20 : uint64_t{1} << 30;
-  const uint64_t num_bytes = std::min(wanted, gpu_->limits().max_binding_bytes) / 32768 * 32768;
+  const uint64_t num_bytes = read_bytes(gpu_->limits());
   SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<GpuBuffer> data, core_->memory->allocate(num_bytes));
   SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<GpuBuffer> out, core_->memory->allocate(256));
   const auto make = [&]() -> Result<std::vector<Kernel>> {
-    Kernel kernel{"read", {}, Bindings(gpu_->limits()), 1, 1};
-    ShaderValues values;
-    SKEIN_ASSIGN_OR_RETURN(
-        const Bindings::Place in,
-        kernel.bindings.range(*data, 0, num_bytes, Access::kRead, "array<vec4<u32>>"));
-    SKEIN_ASSIGN_OR_RETURN(const Bindings::Place sink,
-                           kernel.bindings.range(*out, 0, 256, Access::kWrite, "array<f32>"));
-    const uint64_t groups = num_bytes / 32768;  // 256 threads, 8 loads of 16 B
-    kernel.x = static_cast<uint32_t>(std::min<uint64_t>(groups, gpu_->limits().max_groups));
-    kernel.y = static_cast<uint32_t>(ceil_div<uint64_t>(groups, kernel.x));
-    values.set("DATA", in.name);
-    values.set("OUT", sink.name);
-    values.set("ELEMS", num_bytes / 16);
-    values.set("GROUPS_X", kernel.x);
-    SKEIN_RETURN_IF_ERROR(kernel.shader.add_file("read.wgsl", values));
     std::vector<Kernel> kernels;
+    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, read_kernel(*data, *out, gpu_->limits()));
     kernels.push_back(std::move(kernel));
     return kernels;
   };
