@@ -122,11 +122,14 @@ Result<std::vector<LayerWeights>> BackendProbe::place_copies(const ProbeCase& wh
                  pool_->num_bytes(), span_bytes);
   }
   std::vector<LayerWeights> copies(num_copies);
+  // The same places again and again, since a device binds each once.
+  const uint64_t stride_bytes = round_up(span_bytes, kPlaceBytes);
+  next_offset_bytes_ = round_up(next_offset_bytes_, stride_bytes);
   for (LayerWeights& copy : copies) {
     if (next_offset_bytes_ + span_bytes > pool_->num_bytes()) next_offset_bytes_ = 0;
     Tensor& tensor = matrix_op(what.group) == MatrixOp::kSparse ? copy.ffn_value : copy.output;
     tensor = Tensor(pool_, next_offset_bytes_, what.dtype, mapping);
-    next_offset_bytes_ = round_up(next_offset_bytes_ + span_bytes, kPlaceBytes);
+    next_offset_bytes_ += stride_bytes;
   }
   return copies;
 }
