@@ -1,5 +1,5 @@
-// Any text as a plan file: read or refused in one line, and what was read has layouts that exist
-// and is the same when written and read again.
+// Any text as a plan file: read or refused in one line, and what was read has layouts and forms
+// that exist and is the same when written and read again.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +19,8 @@ void check_error(const std::string& message) {
 void check_file(const PlanFile& file) {
   for (const MatrixPlan& matrix : file.matrices) {
     CHECK(validate(matrix.layout));
+    const Result<KernelForm> form = parse_form(to_string(matrix.form));
+    CHECK(form && *form == matrix.form);
     for (const TriedLayout& tried : matrix.tried) CHECK(validate(tried.layout));
     for (const MatrixShape& shape : matrix.kind.shapes) CHECK(shape.rows > 0 && shape.cols > 0);
     CHECK(file.find(matrix.kind) != nullptr);
