@@ -56,6 +56,7 @@ class Contest {
     if (2 * seconds_since(start) * static_cast<double>(contenders_.size()) > options_.seconds) {
       std::erase_if(contenders_, [](const Contender& contender) { return contender.is_optional; });
       while (runners_.size() > contenders_.size()) runners_.pop_back();
+      if (contenders_.size() < 2) return {};
     }
     SKEIN_RETURN_IF_ERROR(choose_lengths());
     for (uint32_t round = 0; round < options_.min_rounds || seconds_since(start) < options_.seconds;

@@ -159,23 +159,23 @@ Status BackendProbe::forget_forms() { return use_form({}); }
 Result<double> BackendProbe::time_product(const ProbeCase& what) {
   SKEIN_ASSIGN_OR_RETURN(Vectors * vectors, vectors_for(what));
   SKEIN_RETURN_IF_ERROR(use_form(what.form));
+  if (backend_.is_host()) {
+    return time_copies(what, *vectors, copies_in_a_sample(what, span_bytes_of(what)));
+  }
   if (vectors->num_copies == 0) {
     SKEIN_ASSIGN_OR_RETURN(vectors->num_copies, choose_copies(what, *vectors));
   }
-  if (!backend_.is_host()) {
-    const bool is_new =
-        compiled_
-            .insert(fmt::format("{} {} {} {} {} {} {}", static_cast<int>(what.group),
-                                to_string(what.dtype), what.shape.rows, what.shape.cols,
-                                to_string(what.layout), what.num_tokens, to_string(what.form)))
-            .second;
-    if (is_new) SKEIN_RETURN_IF_ERROR(time_copies(what, *vectors, 1));
-  }
+  const bool is_new =
+      compiled_
+          .insert(fmt::format("{} {} {} {} {} {} {}", static_cast<int>(what.group),
+                              to_string(what.dtype), what.shape.rows, what.shape.cols,
+                              to_string(what.layout), what.num_tokens, to_string(what.form)))
+          .second;
+  if (is_new) SKEIN_RETURN_IF_ERROR(time_copies(what, *vectors, 1));
   return time_copies(what, *vectors, vectors->num_copies);
 }
 
 Result<uint64_t> BackendProbe::choose_copies(const ProbeCase& what, const Vectors& vectors) {
-  if (backend_.is_host()) return copies_in_a_sample(what, span_bytes_of(what));
   double seconds = 0;
   for (int i = 0; i < 3; ++i) {
     SKEIN_ASSIGN_OR_RETURN(seconds, time_copies(what, vectors, i == 0 ? 1 : 4));
@@ -210,8 +210,10 @@ Result<double> BackendProbe::time_copies(const ProbeCase& what, const Vectors& v
   double seconds = now() - start;
   if (has_clock) {
     backend_.time_submissions(false);
-    seconds = 0;
-    for (const OpTime& time : backend_.take_op_times()) seconds += time.seconds;
+    double by_device = 0;
+    for (const OpTime& time : backend_.take_op_times()) by_device += time.seconds;
+    // A clock that stands still is none.
+    if (by_device > 0) seconds = by_device;
   }
   SKEIN_RETURN_IF_ERROR(finished);
   return seconds / static_cast<double>(copies.size());

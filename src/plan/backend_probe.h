@@ -45,7 +45,7 @@ class BackendProbe final : public LayoutProbe {
   struct Vectors {
     Workspace work;
     std::vector<uint32_t> ids;
-    uint64_t num_copies = 0;  // of a sample; 0: not known yet
+    uint64_t num_copies = 0;  // of a sample on a device; 0: not known yet
   };
 
   BackendProbe(Backend& backend, std::shared_ptr<Buffer> pool, double density)
