@@ -75,10 +75,11 @@ Status assign(WeightPlan& plan, std::string_view name, const Layout& layout) {
 
 Result<std::optional<DType>> parse_quant_dtype(std::string_view text) {
   if (text == "file") return std::optional<DType>();
+  if (text == to_string(DType::kF16)) return std::optional(DType::kF16);
   for (const DType dtype : kQuantDTypes) {
     if (text == to_string(dtype)) return std::optional(dtype);
   }
-  return error("quant: expected int8, nf4, sf4 or file, found '{}'", text);
+  return error("quant: expected int8, nf4, sf4, q8_0, q4_0, q4_k, f16 or file, found '{}'", text);
 }
 
 // "3" or "0-5", the part behind "blocks.".
@@ -127,8 +128,9 @@ bool QuantRule::covers(WeightGroup other, std::optional<uint32_t> layer) const n
 Layout default_layout(WeightGroup group, DType dtype) noexcept {
   if (group == WeightGroup::kVector || group == WeightGroup::kEmbedding) return Layout::row_major();
   if (group == WeightGroup::kFfnValue) return Layout::col_major(128);
-  if (dtype == DType::kInt8) return Layout::interleave(16, 128, 4);
-  if (is_quantized(dtype)) return Layout::interleave(16, 64, 8);
+  if (is_quantized(dtype)) {
+    return Layout::interleave(16, block_cols(dtype), 32 / element_bits(dtype));
+  }
   return Layout::interleave(16, group == WeightGroup::kLowRank ? 32 : 64, 1);
 }
 

@@ -15,7 +15,7 @@ namespace skein {
 struct WeightReport {
   std::string label;
   WeightGroup group;
-  DType file_dtype, dtype;  // plain ones; of a block codec what it is decoded to
+  DType file_dtype, dtype;  // in the file, of ggml's codecs what it is decoded to or stays in; now
   Layout layout;
   uint64_t rows, cols;
   uint64_t num_bytes;          // in memory, padding included

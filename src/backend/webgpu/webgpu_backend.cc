@@ -25,23 +25,19 @@ constexpr KernelInfo any_layout(MatrixOp op, DType dtype, std::string_view name)
   return {op, dtype, "any layout", accept_any, name};
 }
 
-constexpr std::array<KernelInfo, 15> kKernels = {
-    any_layout(MatrixOp::kGather, DType::kF32, "norm"),
-    any_layout(MatrixOp::kGather, DType::kF16, "norm"),
-    any_layout(MatrixOp::kGather, DType::kBF16, "norm"),
-    any_layout(MatrixOp::kDense, DType::kF32, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kF16, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kBF16, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kInt8, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kNF4, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kSF4, "dense, matmul"),
-    any_layout(MatrixOp::kSparse, DType::kF32, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kF16, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kBF16, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kInt8, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kNF4, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kSF4, "dense_cols"),
-};
+constexpr std::array<DType, 6> kMatrixDTypes = {DType::kF32,  DType::kF16, DType::kBF16,
+                                                DType::kInt8, DType::kNF4, DType::kSF4};
+
+constexpr auto kKernels = [] {
+  std::array<KernelInfo, kDTypes.size() + 2 * kMatrixDTypes.size()> kernels{};
+  size_t n = 0;
+  for (const DType dtype : kDTypes) kernels[n++] = any_layout(MatrixOp::kGather, dtype, "norm");
+  for (const DType dtype : kMatrixDTypes) {
+    kernels[n++] = any_layout(MatrixOp::kDense, dtype, "dense, matmul");
+    kernels[n++] = any_layout(MatrixOp::kSparse, dtype, "dense_cols");
+  }
+  return kernels;
+}();
 
 // The steps as numbers, for keys.
 enum class StepId : uint8_t {
