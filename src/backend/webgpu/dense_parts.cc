@@ -54,7 +54,7 @@ uint32_t lanes_of(const DenseJob& job, Form form) {
       job.weights->cols() / (form == Form::kRows ? load_elems(job.weights->dtype()) : 1);
   const uint64_t max_lanes = loads >= 2048 ? 2 * kMaxRowLanes : kMaxRowLanes;
   // Threads with several rows have loads enough.
-  if (job.weights->dtype() == DType::kInt8) {
+  if (element_bits(job.weights->dtype()) == 8) {
     return static_cast<uint32_t>(std::clamp<uint64_t>(std::bit_floor(loads), 1, max_lanes));
   }
   return static_cast<uint32_t>(

@@ -12,6 +12,7 @@
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
 #include "base/bits.h"
+#include "tensor/decode_row.h"
 #include "tensor/pack_kernels.h"
 
 namespace skein {
@@ -25,14 +26,13 @@ constexpr KernelInfo any_layout(MatrixOp op, DType dtype, std::string_view name)
   return {op, dtype, "any layout", accept_any, name};
 }
 
-constexpr std::array<DType, 6> kMatrixDTypes = {DType::kF32,  DType::kF16, DType::kBF16,
-                                                DType::kInt8, DType::kNF4, DType::kSF4};
-
 constexpr auto kKernels = [] {
-  std::array<KernelInfo, kDTypes.size() + 2 * kMatrixDTypes.size()> kernels{};
+  std::array<KernelInfo, kEmbeddingDTypes.size() + 2 * kAllDTypes.size()> kernels{};
   size_t n = 0;
-  for (const DType dtype : kDTypes) kernels[n++] = any_layout(MatrixOp::kGather, dtype, "norm");
-  for (const DType dtype : kMatrixDTypes) {
+  for (const DType dtype : kEmbeddingDTypes) {
+    kernels[n++] = any_layout(MatrixOp::kGather, dtype, "norm");
+  }
+  for (const DType dtype : kAllDTypes) {
     kernels[n++] = any_layout(MatrixOp::kDense, dtype, "dense, matmul");
     kernels[n++] = any_layout(MatrixOp::kSparse, dtype, "dense_cols");
   }
@@ -55,8 +55,9 @@ enum class StepId : uint8_t {
   kDraw,
 };
 
-// One row of a plain matrix as floats.
+// One row of a matrix as floats.
 void gather_row(const Tensor& emb, uint64_t row, std::span<float> out) {
+  if (is_quantized(emb.dtype())) return decode_row(emb, row, out);
   const uint64_t elem_bytes = element_bits(emb.dtype()) / 8;
   const auto at = [&](uint64_t col) {
     return emb.host_data() + emb.mapping()(row, col) * elem_bytes;
