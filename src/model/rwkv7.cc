@@ -50,6 +50,7 @@ Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols
 
 void Rwkv7::set_reports(std::vector<WeightReport> reports, const std::string& path) {
   reports_ = std::move(reports);
+  plan_.file_dtypes = file_dtypes_of(reports_);
   std::array<uint64_t, kAllDTypes.size()> elems_of_dtype{};
   std::map<std::string_view, uint64_t> elems_of_type;
   for (const WeightReport& report : reports_) {

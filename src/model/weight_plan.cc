@@ -159,9 +159,16 @@ std::optional<DType> WeightPlan::dtype_of(WeightGroup group,
   return dtype;
 }
 
+DType WeightPlan::group_dtype(WeightGroup group) const noexcept {
+  const auto* at = std::find(kMatrixGroups.begin(), kMatrixGroups.end(), group);
+  CHECK(at != kMatrixGroups.end());
+  return dtype_of(group, std::nullopt)
+      .value_or(file_dtypes[static_cast<size_t>(at - kMatrixGroups.begin())]);
+}
+
 std::string WeightPlan::text() const {
   const auto layout = [&](WeightGroup group) {
-    return to_string(layout_of(group, dtype_of(group, std::nullopt).value_or(DType::kF16)));
+    return to_string(layout_of(group, group_dtype(group)));
   };
   std::string text = fmt::format("att={} low_rank={} ffn.key={} ffn.value={} head={}",
                                  layout(WeightGroup::kAttention), layout(WeightGroup::kLowRank),

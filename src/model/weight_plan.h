@@ -40,12 +40,26 @@ enum class Placement : uint8_t {
   kFile,
 };
 
+// The groups whose layout a plan chooses, in the order of use.
+inline constexpr std::array<WeightGroup, 5> kMatrixGroups = {
+    WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
+    WeightGroup::kHead};
+
+// A dtype for each group, in the order of kMatrixGroups.
+using GroupDTypes = std::array<DType, kMatrixGroups.size()>;
+inline constexpr GroupDTypes kPlainGroups = {DType::kF16, DType::kF16, DType::kF16, DType::kF16,
+                                             DType::kF16};
+
 struct WeightPlan {
   // Unset: default_layout() of the group and its dtype.
   std::optional<Layout> attention, ffn_key, ffn_value, low_rank, head;
 
   // In order; the last one that covers a matrix counts.
   std::vector<QuantRule> quant;
+
+  // What most of a group's matrices are where no rule covers them; f16 stands for all plain types,
+  // which have the same layouts. Known once a file is: loading says it.
+  GroupDTypes file_dtypes = kPlainGroups;
 
   // How the six mixed inputs lie (idea 4).
   ActivationLayout activations = ActivationLayout::kPacked;
@@ -61,6 +75,9 @@ struct WeightPlan {
   // What a matrix becomes, or nothing where it stays as in the file. `layer`: of a matrix that lies
   // in one.
   std::optional<DType> dtype_of(WeightGroup group, std::optional<uint32_t> layer) const noexcept;
+
+  // Of most of a group's matrices, without the rules for single layers.
+  DType group_dtype(WeightGroup group) const noexcept;
 
   // "att=interleave(16,64,1) low_rank=... ffn.key=... ffn.value=... head=...", and where there are
   // rules " quant=" with quant_text(); " activations=separate" and " placement=file" where they are
@@ -81,11 +98,6 @@ struct WeightPlan {
 // 32-bit lane, as integer dot products want them; of 4 bits: eight cols. ffn.value: one run of rows
 // a col, so that a zero activation skips its bytes.
 Layout default_layout(WeightGroup group, DType dtype) noexcept;
-
-// The groups whose layout a plan chooses, in the order of use.
-inline constexpr std::array<WeightGroup, 5> kMatrixGroups = {
-    WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
-    WeightGroup::kHead};
 
 // `base` with the layouts that `text` names: one layout for all matrices ("row_major"), ffn.value
 // among them, which only col_major lets skip zeros; or a list "GROUP=LAYOUT,GROUP=LAYOUT" with the

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "model/weight_list.h"
+#include "model/weight_plan.h"
 #include "tensor/tensor.h"
 
 namespace skein {
@@ -29,6 +30,9 @@ struct WeightReport {
 // `mapping` is of `dtype` and of the spec's rows and cols.
 WeightReport make_report(const WeightSpec& spec, DType file_dtype, DType dtype,
                          const AnyMapping& mapping);
+
+// For WeightPlan::file_dtypes.
+GroupDTypes file_dtypes_of(std::span<const WeightReport> reports);
 
 // A line where padding makes the weights more than half again as many bytes; nothing otherwise.
 std::optional<std::string> padding_warning(std::span<const WeightReport> reports,

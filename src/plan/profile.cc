@@ -122,8 +122,8 @@ void describe(const ProfileRunner& runner, const Backend& backend, const Profile
 }  // namespace
 
 Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
-                                    const ProfileOptions& options,
-                                    const ProfileProgress& progress) {
+                                    const ProfileOptions& asked, const ProfileProgress& progress) {
+  ProfileOptions options = asked;
   if (options.simulate_cache && !backend.is_host()) {
     return error("profile: expected a backend over host memory to simulate caches of, found {}",
                  backend.name());
@@ -131,6 +131,7 @@ Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
   SKEIN_ASSIGN_OR_RETURN(
       ProfileRunner runner,
       ProfileRunner::create(path, backend, options, plan_of(Switches(), options.base)));
+  options.base.file_dtypes = runner.baseline().model->plan().file_dtypes;
   const auto morton_progress = [&](double fraction, std::string_view detail) {
     progress(fraction * kMortonShare, detail);
   };
