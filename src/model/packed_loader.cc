@@ -106,8 +106,8 @@ Result<PackedLoader::Item> PackedLoader::resolve(const WeightSpec& spec) const {
                  spec.cols, weight.rows, weight.cols);
   }
   if (!may_be(spec.group, weight)) {
-    return error("{}: tensor '{}': expected a type of files, row_major, found {} {}", path, label,
-                 to_string(weight.dtype), to_string(weight.layout));
+    return error("{}: tensor '{}': expected a plain type or one of ggml's, row_major, found {} {}",
+                 path, label, to_string(weight.dtype), to_string(weight.layout));
   }
   SKEIN_RETURN_IF_ERROR(check_asked(spec, weight));
   const auto mapping = make_checked_mapping(spec, weight);
