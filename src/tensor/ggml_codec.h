@@ -56,9 +56,9 @@ struct RunStep {
 };
 
 constexpr RunStep run_step(const Q4KScale& scale, uint32_t run) noexcept {
-  const auto& p = scale.pairs;
-  const uint32_t s = run < 4 ? p[run] & 63u : (p[run + 4] & 15u) | (p[run - 4] >> 6u) << 4u;
-  const uint32_t t = run < 4 ? p[run + 4] & 63u : p[run + 4] >> 4u | (p[run] >> 6u) << 4u;
+  const auto byte = [&scale](uint32_t i) { return uint32_t{scale.pairs[i]}; };
+  const uint32_t s = run < 4 ? byte(run) & 63u : (byte(run + 4) & 15u) | byte(run - 4) >> 6u << 4u;
+  const uint32_t t = run < 4 ? byte(run + 4) & 63u : byte(run + 4) >> 4u | byte(run) >> 6u << 4u;
   return {f32_from(scale.d) * static_cast<float>(s), f32_from(scale.dmin) * static_cast<float>(t)};
 }
 
