@@ -36,7 +36,7 @@ void check_header(const PackedHeader& header) {
   CHECK(check_dimensions(header.dims, "input"));
   for (const auto& [label, weight] : header.weights) {
     CHECK(validate(weight.layout));
-    CHECK(!is_quantized(weight.file_dtype));
+    CHECK(!is_quantized(weight.file_dtype) || is_ggml_codec(weight.file_dtype));
   }
 }
 

@@ -9,22 +9,17 @@ import os
 import struct
 import unittest
 
+import gguf_files
 import model_formats as formats
+from gguf_files import GgufFileTest, gguf
 from skein_program import MODEL, VOCAB, run
 
-try:
-    import gguf
+if gguf is not None:
     import numpy as np
-except ImportError as reason:
-    gguf, NO_GGUF = None, str(reason)
 try:
     import torch
 except ImportError as reason:
     torch, NO_TORCH = None, str(reason)
-
-SEED = 20261123
-# Block codecs, and how many values of a row share a scale.
-CODECS = {"Q8_0": 32, "Q4_0": 32, "Q4_1": 32, "Q5_0": 32, "Q5_1": 32, "Q4_K": 256, "Q5_K": 256, "Q6_K": 256}
 
 
 class FormatTest(formats.ModelFileTest):
@@ -203,45 +198,7 @@ class PthTest(FormatTest):
 
 
 @unittest.skipIf(gguf is None, "SKIPPED: gguf cannot be loaded")
-class GgufTest(FormatTest):
-    TYPES = {"F32": "<f4", "F16": "<f2"}
-
-    def array(self, tensor):
-        dtype, shape, values = tensor
-        return np.frombuffer(values, self.TYPES[dtype]).reshape(shape)
-
-    def write_gguf(self, tensors, arch="rwkv7", tokens=None, head_size=64):
-        """`tensors`: {ggml's name: (array, codec or None)}."""
-        path = self.folder / "m.gguf"
-        writer = gguf.GGUFWriter(path, arch)
-        writer.add_embedding_length(256)
-        writer.add_wkv_head_size(head_size)
-        writer.add_layer_norm_eps(1e-5)
-        if tokens is not None:
-            writer.add_tokenizer_model("rwkv")
-            writer.add_token_list([text for text, _ in tokens])
-            writer.add_token_types([kind for _, kind in tokens])
-        for name, (array, codec) in tensors.items():
-            if codec is None:
-                writer.add_tensor(name, array)
-            else:
-                writer.add_tensor(name, array, raw_dtype=gguf.GGMLQuantizationType[codec])
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        return path
-
-    def as_llama_cpp(self, model, half="F16"):
-        """Vectors in f32, matrices in `half`; and the same numbers as a .safetensors file."""
-        same = {}
-        for name, tensor in model.items():
-            matrix = len(tensor[1]) == 2 and not name.endswith("r_k")
-            array = self.array(tensor)
-            array = array if matrix and half == "F16" else array.astype(np.float32)
-            same[name] = ("F16" if array.dtype == np.float16 else "F32", tensor[1], array.tobytes())
-        return same
-
+class GgufTest(GgufFileTest, FormatTest):
     def test_plain_types(self):
         for half in ("F16", "F32"):
             same = self.as_llama_cpp(self.model, half)
@@ -263,61 +220,6 @@ class GgufTest(FormatTest):
                 tensors[name] = (np.frombuffer(values, "<f4").reshape(shape), None)
         self.expect_same(self.write_gguf(tensors), "gguf 3, names of ggml, low-rank matrices by rows",
                          self.write("same.safetensors", formats.safetensors(same)))
-
-    def coded(self, codec, rng):
-        """{ggml's name: (array, codec)} with every large matrix in `codec`, and its twin: their values, in f16."""
-        kind = gguf.GGMLQuantizationType[codec]
-        plain = self.as_llama_cpp(self.model)
-        twin = dict(plain)
-        tensors = {n: (self.array(t), None) for n, t in formats.ggml(plain).items()}
-        for name in plain:
-            if not name.endswith((".weight", "emb")) or len(plain[name][1]) != 2:
-                continue
-            array = self.array(plain[name]).astype(np.float32)
-            try:
-                blocks = gguf.quants.quantize(array, kind)
-            except NotImplementedError:  # the package decodes them only: any codes, scales of the right size
-                _, num_bytes = gguf.GGML_QUANT_SIZES[kind]
-                blocks = rng.integers(0, 256, (array.size // 256, num_bytes), dtype=np.uint8)
-                scales = {"Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}[codec]
-                for at in scales:
-                    size = array.std() / (600 if codec != "Q6_K" else 2000) * (1 if at != 2 else 6)
-                    values = rng.normal(size, size / 9, len(blocks)).astype(np.float16)
-                    blocks[:, at:at + 2] = values.view(np.uint8).reshape(-1, 2)
-                blocks = blocks.reshape(array.shape[0], -1)
-            values = gguf.quants.dequantize(blocks, kind).reshape(array.shape).astype(np.float16)
-            twin[name] = ("F16", plain[name][1], values.tobytes())
-            tensors[next(iter(formats.ggml({name: plain[name]})))] = (blocks, codec)
-        return tensors, twin
-
-    def test_block_codecs_are_decoded_exactly_and_aloud(self):
-        rng = np.random.default_rng(SEED)
-        for codec in CODECS:
-            with self.subTest(codec=codec):
-                tensors, twin = self.coded(codec, rng)
-                path = self.write_gguf(tensors)
-                same = self.write("same.safetensors", formats.safetensors(twin))
-                self.assertEqual(self.logits(path, quiet=False), self.logits(same))
-                done = run("logits", "-m", path, "--ids", self.IDS, "-o", os.devnull)
-                self.assertIn(f"matrices of {codec} are decoded to f16", done.stderr.decode())
-                report = self.json_of("inspect", "-m", path, quiet=False)
-                self.assertEqual(report["type"], codec)
-                types = {t["name"]: (t["file_type"], t["type"]) for t in report["tensors"]}
-                self.assertEqual(types["head.weight"], (codec, "f16"))
-                self.assertEqual(types["blocks.0.ln0.weight"], ("f32", "f32"))
-                placed = self.succeed("logits", "-m", path, "--ids", self.IDS, "-o", "-", "--placement", "file", quiet=False)
-                self.assertEqual(placed, self.logits(same))
-
-    def test_block_codecs_packed_and_quantized_again(self):
-        tensors, twin = self.coded("Q4_0", np.random.default_rng(SEED))
-        path, same = self.write_gguf(tensors), self.write("same.safetensors", formats.safetensors(twin))
-        packed = self.folder / "packed.safetensors"
-        self.succeed("pack", "-m", path, "-o", packed, "--vocab", VOCAB, quiet=False)
-        self.assertEqual(self.logits(packed), self.logits(same))
-        errors = self.json_of("inspect", "-m", path, "--quant", "int8", "--quant-error", quiet=False)["quant_errors"]
-        self.assertTrue(errors)
-        for error in errors:
-            self.assertLess(error["relative_l2_error"], 0.02)
 
     def tokens(self):
         tokens = [("<s>", 3)]
@@ -371,7 +273,7 @@ class ContentTest(FormatTest):
 
 if __name__ == "__main__":
     if gguf is None:
-        print(f"SKIPPED: the parts that need gguf: {NO_GGUF}")
+        print(f"SKIPPED: the parts that need gguf: {gguf_files.NO_GGUF}")
     if torch is None:
         print(f"SKIPPED: the parts that need torch: {NO_TORCH}")
     unittest.main()

@@ -85,12 +85,11 @@ void round_trip(TinyTensor& tensor, DType dtype) {
     for (uint64_t begin = 0; begin < cols; begin += block) {
       float* values = tensor.values.data() + row * cols + begin;
       const uint64_t count = std::min(block, cols - begin);
-      const auto [min, max] = std::minmax_element(values, values + count);
-      const Int8Scale int8 = int8_scale(*min, *max);
-      const AbsmaxScale absmax = {f16_from(std::max(std::fabs(*min), std::fabs(*max)))};
-      for (uint64_t i = 0; i < count; ++i) {
-        values[i] = dtype == DType::kInt8 ? decode(int8, encode(int8, values[i]))
-                                          : decode(dtype, absmax, encode(dtype, absmax, values[i]));
+      std::array<uint8_t, 256> codes;
+      std::array<std::byte, 16> scale;
+      CHECK(encode_block(dtype, {values, count}, codes.data(), scale.data()));
+      for (uint32_t i = 0; i < count; ++i) {
+        values[i] = decode_in_block(dtype, scale.data(), i, codes[i]);
       }
     }
   }

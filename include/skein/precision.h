@@ -8,7 +8,7 @@ namespace skein {
 enum class Precision : uint8_t {
   kExact,  // products of f32 inputs and dequantized weights, accumulated in f32
   kFast,   // where the device multiplies them faster, inputs may be rounded: to bf16 in prefill, to
-           // int8 beside int8, nf4 and sf4 weights, in the blocks of those
+           // int8 beside quantized weights, in the blocks of those
 };
 
 }  // namespace skein

@@ -54,8 +54,9 @@ struct LoadOptions {
   // How a GPU's kernels divide products, other than the plan's: "att=group(128,32,2,16)" (backend
   // webgpu; docs/webgpu.md).
   std::string forms = {};
-  // What to quantize while loading: "int8", "nf4" or "sf4" for the attention and ffn matrices and
-  // the head, or groups and layers: "ffn=nf4,att=int8", "blocks.0-5=nf4". Empty: nothing.
+  // What to quantize while loading: "int8", "nf4", "sf4", "q8_0", "q4_0" or "q4_k" for the
+  // attention and ffn matrices and the head, or groups and layers: "ffn=nf4,att=int8",
+  // "blocks.0-5=nf4"; "f16" decodes what a file has in codes. Empty: all is as in the file.
   std::string quant = {};
   // LoRA to add to the weights while loading: "FILE" or "FILE=WEIGHT" each, .safetensors or .pth,
   // or a folder of PEFT.

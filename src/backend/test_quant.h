@@ -2,9 +2,9 @@
 // oracle that shares nothing with the kernels that pack or multiply.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "base/check.h"
@@ -14,11 +14,11 @@
 
 namespace skein::testing {
 
-// What a block became.
-struct StoredBlock {
-  Int8Scale int8;
-  AbsmaxScale absmax;
-};
+// What an element of a block is beside code times factor: a minimum of int8 and of q4_k's runs.
+inline float offset_in_block(DType dtype, const std::byte* scale, uint32_t col) {
+  return dtype == DType::kInt8 || dtype == DType::kQ4K ? decode_in_block(dtype, scale, col, 0)
+                                                       : 0.0f;
+}
 
 inline void store_code(std::byte* codes, DType dtype, uint64_t index, uint8_t code) {
   if (element_bits(dtype) == 8) {
@@ -30,30 +30,24 @@ inline void store_code(std::byte* codes, DType dtype, uint64_t index, uint8_t co
                         : (byte & std::byte{0x0f}) | std::byte(code << 4);
 }
 
+using BlockScale = std::array<std::byte, 16>;
+
 // Writes one block, `values` of row `row` from col `first_col` on (a multiple of block_cols), to
 // the span at `span`, and replaces `values` by what they decode to.
-inline StoredBlock store_block(std::byte* span, const AnyMapping& mapping, DType dtype,
-                               uint64_t row, uint64_t first_col, std::span<float> values) {
+inline BlockScale store_block(std::byte* span, const AnyMapping& mapping, DType dtype, uint64_t row,
+                              uint64_t first_col, std::span<float> values) {
   CHECK(is_quantized(dtype) && first_col % block_cols(dtype) == 0);
-  const auto [min, max] = std::minmax_element(values.begin(), values.end());
-  const StoredBlock block = {int8_scale(*min, *max),
-                             {f16_from(std::max(std::fabs(*min), std::fabs(*max)))}};
+  BlockScale scale{};
+  std::array<uint8_t, 256> codes{};
+  CHECK(encode_block(dtype, values, codes.data(), scale.data()));
   const AnyMapping scales = make_scale_mapping(mapping, dtype).value();
-  std::byte* scale = span + scales_offset_of(mapping, dtype) +
-                     scales(row, first_col / block_cols(dtype)) * scale_bytes(dtype);
-  for (uint64_t i = 0; i < values.size(); ++i) {
-    const uint8_t code = dtype == DType::kInt8 ? encode(block.int8, values[i])
-                                               : encode(dtype, block.absmax, values[i]);
-    store_code(span, dtype, mapping(row, first_col + i), code);
-    values[i] =
-        dtype == DType::kInt8 ? decode(block.int8, code) : decode(dtype, block.absmax, code);
+  store_scale(span + scales_offset_of(mapping, dtype), scales, dtype, row,
+              first_col / block_cols(dtype), scale.data());
+  for (uint32_t i = 0; i < values.size(); ++i) {
+    store_code(span, dtype, mapping(row, first_col + i), codes[i]);
+    values[i] = decode_in_block(dtype, scale.data(), i, codes[i]);
   }
-  if (dtype == DType::kInt8) {
-    std::memcpy(scale, &block.int8, sizeof(block.int8));
-  } else {
-    std::memcpy(scale, &block.absmax, sizeof(block.absmax));
-  }
-  return block;
+  return scale;
 }
 
 }  // namespace skein::testing

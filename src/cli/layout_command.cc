@@ -38,8 +38,8 @@ struct DTypeBits {
   std::string_view name;
   uint32_t bits;
 };
-constexpr DTypeBits kDTypeBits[] = {{"f32", 32}, {"f16", 16}, {"bf16", 16},
-                                    {"int8", 8}, {"nf4", 4},  {"sf4", 4}};
+constexpr DTypeBits kDTypeBits[] = {{"f32", 32}, {"f16", 16}, {"bf16", 16}, {"int8", 8}, {"nf4", 4},
+                                    {"sf4", 4},  {"q8_0", 8}, {"q4_0", 4},  {"q4_k", 4}};
 
 std::vector<std::string> dtype_names() {
   std::vector<std::string> names;

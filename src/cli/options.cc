@@ -182,7 +182,9 @@ void add_threads_option(CLI::App& command, LoadOptions& options) {
 void add_quant_option(CLI::App& command, LoadOptions& options) {
   command
       .add_option("--quant", options.quant,
-                  "Quantize: int8, nf4, sf4, or ffn=nf4,att=int8, or blocks.0-5=nf4 (nothing)")
+                  "Quantize: int8, nf4, sf4, q8_0, q4_0, q4_k, or ffn=nf4,att=int8, or "
+                  "blocks.0-5=nf4; f16: "
+                  "decode (as in the file)")
       ->type_name("QUANT")
       ->group("Model");
 }

@@ -94,7 +94,9 @@ Result<Outcome> pack(const Flags& flags) {
                                                      [] { return InterruptGuard::interrupted(); }));
   bar.erase();
   outcome.seconds = bar.seconds();
-  outcome.plan = choice.plan.text();
+  WeightPlan plan = choice.plan;
+  plan.file_dtypes = file_dtypes_of(outcome.summary.reports);
+  outcome.plan = plan.text();
   outcome.vocabulary = internal::find_vocabulary(outcome.output);
   // What is inside of the model would be lost.
   const bool is_own =

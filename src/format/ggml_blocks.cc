@@ -168,4 +168,45 @@ void decode_ggml_blocks(FileDType dtype, const std::byte* blocks, std::span<floa
   CHECK(false);
 }
 
+namespace {
+
+// Codes 0, 1, ... of `count` bytes' low nibbles, or of their high ones, as pairs.
+void pair_nibbles(const std::byte* bytes, uint32_t count, bool high, std::byte* out) noexcept {
+  const std::byte mask{15};
+  for (uint32_t i = 0; i < count; i += 2) {
+    const std::byte first = high ? bytes[i] >> 4 : bytes[i] & mask;
+    const std::byte second = high ? bytes[i + 1] >> 4 : bytes[i + 1] & mask;
+    out[i / 2] = first | second << 4;
+  }
+}
+
+// Of each run_bytes bytes the codes of all low nibbles, then those of all high ones.
+void split_nibbles(const std::byte* bytes, uint32_t num_bytes, uint32_t run_bytes,
+                   std::byte* codes) noexcept {
+  for (uint32_t at = 0; at < num_bytes; at += run_bytes) {
+    pair_nibbles(bytes + at, run_bytes, false, codes + at);
+    pair_nibbles(bytes + at, run_bytes, true, codes + at + run_bytes / 2);
+  }
+}
+
+}  // namespace
+
+void split_ggml_blocks(FileDType dtype, const std::byte* blocks, uint64_t num_blocks,
+                       std::byte* codes, std::byte* scales) noexcept {
+  CHECK(dtype == FileDType::kQ8_0 || dtype == FileDType::kQ4_0 || dtype == FileDType::kQ4K);
+  const uint32_t scale_bytes = dtype == FileDType::kQ4K ? 16 : 2;
+  const uint64_t block_bytes = file_dtype_block(dtype).bytes;
+  const auto code_bytes = static_cast<uint32_t>(block_bytes - scale_bytes);
+  for (uint64_t i = 0; i < num_blocks; ++i, blocks += block_bytes) {
+    std::memcpy(scales + i * scale_bytes, blocks, scale_bytes);
+    const std::byte* from = blocks + scale_bytes;
+    std::byte* to = codes + i * code_bytes;
+    if (dtype == FileDType::kQ8_0) {
+      std::memcpy(to, from, code_bytes);
+    } else {
+      split_nibbles(from, code_bytes, dtype == FileDType::kQ4K ? kRun : kSmall / 2, to);
+    }
+  }
+}
+
 }  // namespace skein

@@ -1,8 +1,8 @@
 // The block codecs of ggml that .gguf files hold, decoded to f32.
 //
 // Goals: the values that ggml's own reference decoding gives, bit for bit (the package `gguf` is
-// the oracle). Non-goals: encoding, computing with codes, the other codecs of ggml (Q2_K, Q3_K,
-// IQ*).
+// the oracle); three of them also taken apart into codes and scales as they are. Non-goals:
+// encoding, computing with codes, the other codecs of ggml (Q2_K, Q3_K, IQ*).
 //
 // Blocks, little-endian; d, m and dmin are f16, q are codes:
 //   Q8_0  32 elements, 34 bytes:   d, 32 i8                               w = d q
@@ -29,5 +29,11 @@ namespace skein {
 // Writes out.size() elements, whole blocks of `dtype` (which is block coded) from `blocks` on.
 // Cost: some 1 to 2 ns an element.
 void decode_ggml_blocks(FileDType dtype, const std::byte* blocks, std::span<float> out) noexcept;
+
+// Of num_blocks blocks of Q8_0, Q4_0 or Q4_K, nothing else: the codes in the order of the elements,
+// a byte each or, of four bits, the even element in the low nibble; and what stands in front of
+// them, block after block (2, 2 and 16 bytes).
+void split_ggml_blocks(FileDType dtype, const std::byte* blocks, uint64_t num_blocks,
+                       std::byte* codes, std::byte* scales) noexcept;
 
 }  // namespace skein

@@ -82,7 +82,7 @@ class WeightLoader {
     for (Item& item : items_) {
       if (item.is_embedding()) {
         // What the file has in blocks cannot stay there.
-        if (item.weight->is_decoded()) {
+        if (item.weight->is_coded()) {
           SKEIN_ASSIGN_OR_RETURN(item.buffer, allocate_host_buffer(item.weight->span_bytes()));
         }
         continue;

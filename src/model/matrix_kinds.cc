@@ -49,6 +49,7 @@ Result<DType> file_dtype_of(const ModelTensors& file, const std::string& path,
                             const std::string& name) {
   const TensorInfo* tensor = file.find(name);
   if (tensor == nullptr) return error("{}: expected a tensor '{}', found none", path, name);
+  if (const std::optional<DType> dtype = kept_dtype(tensor->dtype)) return *dtype;
   if (const std::optional<DType> dtype = plain_dtype(tensor->dtype)) return *dtype;
   return error("{}: tensor '{}': expected dtype F32, F16 or BF16, found {}", path, name,
                file_dtype_name(tensor->dtype));

@@ -60,7 +60,7 @@ class ModelPacker {
 
   // The embedding has its place and type from the file, unless it must be decoded.
   static bool stays_as_it_is(const PlannedWeight& weight) {
-    return is_embedding(weight) && !weight.is_decoded();
+    return is_embedding(weight) && !weight.is_coded();
   }
 
   // The arena in the order of use, then what is cold.

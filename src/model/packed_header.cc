@@ -105,10 +105,11 @@ std::optional<PackedWeight> parse_weight(std::string_view text) {
   const auto layout = parse_layout(layout_text);
   const auto checksum = parse_hash(checksum_text);
   const size_t cross = shape_text.find('x');
-  if (!dtype || !from || is_quantized(*from) || !layout || !checksum ||
-      cross == std::string_view::npos) {
+  if (!dtype || !from || !layout || !checksum || cross == std::string_view::npos) {
     return std::nullopt;
   }
+  // Files have no codecs but ggml's.
+  if (is_quantized(*from) && !is_ggml_codec(*from)) return std::nullopt;
   const auto rows = parse_number<uint64_t>(shape_text.substr(0, cross));
   const auto cols = parse_number<uint64_t>(shape_text.substr(cross + 1));
   if (!rows || !cols) return std::nullopt;

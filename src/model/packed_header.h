@@ -43,7 +43,7 @@ inline constexpr uint64_t kPackedAlignBytes = 256;
 // How one weight was packed.
 struct PackedWeight {
   DType dtype = DType::kF32;
-  DType file_dtype = DType::kF32;  // in the source
+  DType file_dtype = DType::kF32;  // in the source; of ggml's codecs as WeightReport has it
   uint64_t rows = 0, cols = 0;
   Layout layout;
   uint64_t checksum = 0;  // hash64() of the blob

@@ -24,7 +24,8 @@ bool may_be(WeightGroup group, const PackedWeight& weight) {
     return weight.dtype == DType::kF32 && weight.layout == Layout::row_major();
   }
   if (group == WeightGroup::kEmbedding) {
-    return !is_quantized(weight.dtype) && weight.layout == Layout::row_major();
+    const bool is_from_file = !is_quantized(weight.dtype) || is_ggml_codec(weight.dtype);
+    return is_from_file && weight.layout == Layout::row_major();
   }
   return true;
 }
@@ -105,8 +106,8 @@ Result<PackedLoader::Item> PackedLoader::resolve(const WeightSpec& spec) const {
                  spec.cols, weight.rows, weight.cols);
   }
   if (!may_be(spec.group, weight)) {
-    return error("{}: tensor '{}': expected a plain type, row_major, found {} {}", path, label,
-                 to_string(weight.dtype), to_string(weight.layout));
+    return error("{}: tensor '{}': expected a plain type or one of ggml's, row_major, found {} {}",
+                 path, label, to_string(weight.dtype), to_string(weight.layout));
   }
   SKEIN_RETURN_IF_ERROR(check_asked(spec, weight));
   const auto mapping = make_checked_mapping(spec, weight);

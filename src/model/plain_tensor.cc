@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "base/bits.h"
 #include "base/check.h"
 #include "format/ggml_blocks.h"
 #include "tensor/pack_kernels.h"
+#include "tensor/sections.h"
 
 namespace skein {
 namespace {
@@ -30,7 +32,36 @@ void decode(const TensorInfo& tensor, uint64_t begin, uint64_t end, DType to, st
   }
 }
 
+// Codes and scales of all blocks, in two sections; where the second begins.
+uint64_t split(const TensorInfo& tensor, DType to, std::vector<std::byte>& room, ThreadPool& pool) {
+  const FileBlock block = file_dtype_block(tensor.dtype);
+  const uint64_t num_blocks = tensor.data.size() / block.bytes;
+  const uint64_t code_bytes = block.elems * element_bits(to) / 8;
+  const uint64_t scales = round_up(num_blocks * code_bytes, kSectionAlignBytes);
+  room.resize(scales + num_blocks * scale_bytes(to));
+  pool.run([&](uint32_t thread) {
+    const Range share = share_of(num_blocks, 1, thread, pool.num_threads());
+    split_ggml_blocks(tensor.dtype, tensor.data.data() + share.begin * block.bytes, share.length(),
+                      room.data() + share.begin * code_bytes,
+                      room.data() + scales + share.begin * scale_bytes(to));
+  });
+  return scales;
+}
+
 }  // namespace
+
+std::optional<DType> kept_dtype(FileDType dtype) noexcept {
+  switch (dtype) {
+    case FileDType::kQ8_0:
+      return DType::kQ8_0;
+    case FileDType::kQ4_0:
+      return DType::kQ4_0;
+    case FileDType::kQ4K:
+      return DType::kQ4K;
+    default:
+      return std::nullopt;
+  }
+}
 
 std::optional<DType> plain_dtype(FileDType dtype) noexcept {
   switch (dtype) {
@@ -49,7 +80,11 @@ PlainTensor read_plain(const TensorInfo& tensor, DType to, std::vector<std::byte
                        ThreadPool& pool) {
   const std::optional<DType> dtype = plain_dtype(tensor.dtype);
   CHECK(dtype);
-  if (!is_block_coded(tensor.dtype)) return {tensor.data, *dtype};
+  if (!is_block_coded(tensor.dtype)) return {tensor.data, *dtype, 0};
+  if (to == kept_dtype(tensor.dtype)) {
+    const uint64_t scales = split(tensor, to, room, pool);
+    return {room, to, scales};
+  }
   if (to != DType::kF16) to = DType::kF32;
   const FileBlock block = file_dtype_block(tensor.dtype);
   const uint64_t num_elems = tensor.data.size() / block.bytes * block.elems;
@@ -58,7 +93,7 @@ PlainTensor read_plain(const TensorInfo& tensor, DType to, std::vector<std::byte
     const Range range = share_of(num_elems, kPieceElems, thread, pool.num_threads());
     decode(tensor, range.begin, range.end, to, room.data());
   });
-  return {room, to};
+  return {room, to, 0};
 }
 
 }  // namespace skein

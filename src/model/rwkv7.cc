@@ -50,7 +50,8 @@ Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols
 
 void Rwkv7::set_reports(std::vector<WeightReport> reports, const std::string& path) {
   reports_ = std::move(reports);
-  std::array<uint64_t, kDTypes.size()> elems_of_dtype{};
+  plan_.file_dtypes = file_dtypes_of(reports_);
+  std::array<uint64_t, kAllDTypes.size()> elems_of_dtype{};
   std::map<std::string_view, uint64_t> elems_of_type;
   for (const WeightReport& report : reports_) {
     const uint64_t num_elems = report.rows * report.cols;

@@ -96,10 +96,11 @@ Status assign(WeightPlan& plan, std::string_view name, const Layout& layout) {
 
 Result<std::optional<DType>> parse_quant_dtype(std::string_view text) {
   if (text == "file") return std::optional<DType>();
+  if (text == to_string(DType::kF16)) return std::optional(DType::kF16);
   for (const DType dtype : kQuantDTypes) {
     if (text == to_string(dtype)) return std::optional(dtype);
   }
-  return error("quant: expected int8, nf4, sf4 or file, found '{}'", text);
+  return error("quant: expected int8, nf4, sf4, q8_0, q4_0, q4_k, f16 or file, found '{}'", text);
 }
 
 // "3" or "0-5", the part behind "blocks.".
@@ -148,8 +149,9 @@ bool QuantRule::covers(WeightGroup other, std::optional<uint32_t> layer) const n
 Layout default_layout(WeightGroup group, DType dtype) noexcept {
   if (group == WeightGroup::kVector || group == WeightGroup::kEmbedding) return Layout::row_major();
   if (group == WeightGroup::kFfnValue) return Layout::col_major(128);
-  if (dtype == DType::kInt8) return Layout::interleave(16, 128, 4);
-  if (is_quantized(dtype)) return Layout::interleave(16, 64, 8);
+  if (is_quantized(dtype)) {
+    return Layout::interleave(16, block_cols(dtype), 32 / element_bits(dtype));
+  }
   return Layout::interleave(16, group == WeightGroup::kLowRank ? 32 : 64, 1);
 }
 
@@ -189,9 +191,16 @@ std::optional<DType> WeightPlan::dtype_of(WeightGroup group,
   return dtype;
 }
 
+DType WeightPlan::group_dtype(WeightGroup group) const noexcept {
+  const auto* at = std::find(kMatrixGroups.begin(), kMatrixGroups.end(), group);
+  CHECK(at != kMatrixGroups.end());
+  return dtype_of(group, std::nullopt)
+      .value_or(file_dtypes[static_cast<size_t>(at - kMatrixGroups.begin())]);
+}
+
 std::string WeightPlan::text() const {
   const auto layout = [&](WeightGroup group) {
-    return to_string(layout_of(group, dtype_of(group, std::nullopt).value_or(DType::kF16)));
+    return to_string(layout_of(group, group_dtype(group)));
   };
   std::string text = fmt::format("att={} low_rank={} ffn.key={} ffn.value={} head={}",
                                  layout(WeightGroup::kAttention), layout(WeightGroup::kLowRank),

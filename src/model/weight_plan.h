@@ -24,7 +24,7 @@ struct QuantRule {
   // layers first_layer to last_layer.
   std::optional<WeightGroup> group;
   uint32_t first_layer = 0, last_layer = 0;
-  std::optional<DType> dtype;  // a quantized one, or none: as in the file
+  std::optional<DType> dtype;  // a quantized one or f16, or none: as in the file
 
   bool covers(WeightGroup other, std::optional<uint32_t> layer) const noexcept;
   friend bool operator==(const QuantRule&, const QuantRule&) = default;
@@ -41,12 +41,26 @@ enum class Placement : uint8_t {
   kFile,
 };
 
+// The groups whose layout a plan chooses, in the order of use.
+inline constexpr std::array<WeightGroup, 5> kMatrixGroups = {
+    WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
+    WeightGroup::kHead};
+
+// A dtype for each group, in the order of kMatrixGroups.
+using GroupDTypes = std::array<DType, kMatrixGroups.size()>;
+inline constexpr GroupDTypes kPlainGroups = {DType::kF16, DType::kF16, DType::kF16, DType::kF16,
+                                             DType::kF16};
+
 struct WeightPlan {
   // Unset: default_layout() of the group and its dtype.
   std::optional<Layout> attention, ffn_key, ffn_value, low_rank, head;
 
   // In order; the last one that covers a matrix counts.
   std::vector<QuantRule> quant;
+
+  // What most of a group's matrices are where no rule covers them; f16 stands for all plain types,
+  // which have the same layouts. Known once a file is: loading says it.
+  GroupDTypes file_dtypes = kPlainGroups;
 
   // How the six mixed inputs lie (idea 4).
   ActivationLayout activations = ActivationLayout::kPacked;
@@ -67,9 +81,12 @@ struct WeightPlan {
   KernelForm form_of(WeightGroup group) const noexcept;
   void set_form(WeightGroup group, const KernelForm& form);
 
-  // What a matrix is quantized to, or nothing where it stays as in the file. `layer`: of a matrix
-  // that lies in one.
+  // What a matrix becomes, or nothing where it stays as in the file. `layer`: of a matrix that lies
+  // in one.
   std::optional<DType> dtype_of(WeightGroup group, std::optional<uint32_t> layer) const noexcept;
+
+  // Of most of a group's matrices, without the rules for single layers.
+  DType group_dtype(WeightGroup group) const noexcept;
 
   // "att=interleave(16,64,1) low_rank=... ffn.key=... ffn.value=... head=...", and where there are
   // rules " quant=" with quant_text(); " activations=separate", " placement=file" and " forms="
@@ -90,15 +107,10 @@ struct WeightPlan {
 // The layout that is fast on the CPUs measured so far. Plain and dense: sixteen rows a vector, one
 // sequential stream a thread: all of the read bandwidth, where row after row reached two thirds of
 // it on one thread (Zen 4, 2026-11-23). Low-rank: ranks are multiples of 32 (96 in the 1.5B model),
-// which blocks of 64 cols would pad by up to a third. int8: four cols of one row are a 32-bit lane,
-// as integer dot products want them; nf4 and sf4: eight cols. ffn.value: one run of rows a col, so
-// that a zero activation skips its bytes.
+// which blocks of 64 cols would pad by up to a third. Codes of 8 bits: four cols of one row are a
+// 32-bit lane, as integer dot products want them; of 4 bits: eight cols. ffn.value: one run of rows
+// a col, so that a zero activation skips its bytes.
 Layout default_layout(WeightGroup group, DType dtype) noexcept;
-
-// The groups whose layout a plan chooses, in the order of use.
-inline constexpr std::array<WeightGroup, 5> kMatrixGroups = {
-    WeightGroup::kAttention, WeightGroup::kLowRank, WeightGroup::kFfnKey, WeightGroup::kFfnValue,
-    WeightGroup::kHead};
 
 // What a model is loaded with when nobody names a plan: `dense`, Backend::dense_layout(), for all
 // matrices but ffn.value, or without one the rules of WeightPlan.
@@ -111,8 +123,8 @@ Result<WeightPlan> parse_weight_plan(std::string_view text, const WeightPlan& ba
 
 // `base` with the rules that `text` names behind its own: one dtype ("int8": the attention and ffn
 // matrices and the head; low-rank matrices and the embedding stay), or a list of GROUP=DTYPE and
-// blocks.FIRST-LAST=DTYPE (blocks.3=DTYPE for one layer), where DTYPE is int8, nf4, sf4 or file.
-// Empty text changes nothing.
+// blocks.FIRST-LAST=DTYPE (blocks.3=DTYPE for one layer), where DTYPE is int8, nf4, sf4, q8_0,
+// q4_0, q4_k, f16 (which decodes what a file has in codes) or file. Empty text changes nothing.
 Result<WeightPlan> parse_quant(std::string_view text, const WeightPlan& base = {});
 
 // `base` with the forms that `text` names, a list GROUP=FORM,GROUP=FORM with the groups of

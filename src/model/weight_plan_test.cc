@@ -106,8 +106,10 @@ TEST(QuantTest, TheTextOfTheRulesParsesToTheRules) {
 
 TEST(QuantTest, ErrorsNameWhatWasFound) {
   const auto message = [](std::string_view text) { return parse_quant(text).error().message; };
-  EXPECT_EQ(message("int4"), "quant: expected int8, nf4, sf4 or file, found 'int4'");
-  EXPECT_EQ(message("att=f16"), "quant: expected int8, nf4, sf4 or file, found 'f16'");
+  EXPECT_EQ(message("int4"),
+            "quant: expected int8, nf4, sf4, q8_0, q4_0, q4_k, f16 or file, found 'int4'");
+  EXPECT_EQ(message("att=f32"),
+            "quant: expected int8, nf4, sf4, q8_0, q4_0, q4_k, f16 or file, found 'f32'");
   EXPECT_EQ(message("att=int8,"), "quant: expected GROUP=DTYPE, found '' in 'att=int8,'");
   EXPECT_NE(message("emb=int8").find("found 'emb'"), std::string::npos);
   for (const char* text : {"blocks.=nf4", "blocks.3-1=nf4", "blocks.-1=nf4", "blocks.1-=nf4",

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/bits.h"
 
 namespace skein {
@@ -21,6 +24,21 @@ WeightReport make_report(const WeightSpec& spec, DType file_dtype, DType dtype,
           Tensor::span_bytes_of(mapping, dtype),
           elem_bytes + all_scale_bytes,
           to_string(file_dtype)};
+}
+
+GroupDTypes file_dtypes_of(std::span<const WeightReport> reports) {
+  GroupDTypes result = kPlainGroups;
+  for (size_t i = 0; i < kMatrixGroups.size(); ++i) {
+    std::array<uint64_t, kAllDTypes.size()> elems{};
+    for (const WeightReport& report : reports) {
+      if (report.group != kMatrixGroups[i]) continue;
+      const DType dtype = is_quantized(report.file_dtype) ? report.file_dtype : DType::kF16;
+      elems[static_cast<size_t>(dtype)] += report.rows * report.cols;
+    }
+    const auto most = std::max_element(elems.begin(), elems.end());
+    if (*most != 0) result[i] = static_cast<DType>(most - elems.begin());
+  }
+  return result;
 }
 
 std::optional<std::string> padding_warning(std::span<const WeightReport> reports,

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "model/weight_list.h"
+#include "model/weight_plan.h"
 #include "tensor/tensor.h"
 
 namespace skein {
@@ -15,7 +16,7 @@ namespace skein {
 struct WeightReport {
   std::string label;
   WeightGroup group;
-  DType file_dtype, dtype;  // plain ones; of a block codec what it is decoded to
+  DType file_dtype, dtype;  // in the file, of ggml's codecs what it is decoded to or stays in; now
   Layout layout;
   uint64_t rows, cols;
   uint64_t num_bytes;          // in memory, padding included
@@ -29,6 +30,9 @@ struct WeightReport {
 // `mapping` is of `dtype` and of the spec's rows and cols.
 WeightReport make_report(const WeightSpec& spec, DType file_dtype, DType dtype,
                          const AnyMapping& mapping);
+
+// For WeightPlan::file_dtypes.
+GroupDTypes file_dtypes_of(std::span<const WeightReport> reports);
 
 // A line where padding makes the weights more than half again as many bytes; nothing otherwise.
 std::optional<std::string> padding_warning(std::span<const WeightReport> reports,

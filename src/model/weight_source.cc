@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -37,13 +38,28 @@ uint64_t count_non_finite(std::span<const std::byte> bytes, DType dtype) {
       return count_non_finite<uint16_t>(bytes, 0x7c00u);
     case DType::kBF16:
       return count_non_finite<uint16_t>(bytes, 0x7f80u);
+    // Codes are finite: all values of a block whose scale is not.
+    case DType::kQ8_0:
+    case DType::kQ4_0:
+      return block_cols(dtype) * count_non_finite<uint16_t>(bytes, 0x7c00u);
+    case DType::kQ4K: {
+      uint64_t count = 0;
+      for (size_t i = 0; i < bytes.size(); i += scale_bytes(dtype)) {
+        const bool is_finite = count_non_finite<uint16_t>(bytes.subspan(i, 4), 0x7c00u) == 0;
+        count += is_finite ? 0 : block_cols(dtype);
+      }
+      return count;
+    }
     default:
       break;
   }
   return 0;
 }
 
-uint64_t count_non_finite(std::span<const std::byte> bytes, DType dtype, ThreadPool& pool) {
+// Of what read_plain() gave.
+uint64_t count_non_finite(const PlainTensor& part, ThreadPool& pool) {
+  const DType dtype = part.dtype;
+  const std::span<const std::byte> bytes = part.bytes.subspan(part.scales_offset_bytes);
   std::vector<uint64_t> counts(pool.num_threads());
   pool.run([&](uint32_t thread) {
     const Range range = share_of(bytes.size(), 64, thread, pool.num_threads());
@@ -80,7 +96,7 @@ uint64_t PlannedWeight::file_bytes() const noexcept {
 
 WeightReport PlannedWeight::report() const {
   WeightReport report = make_report(*spec, file_dtype, dtype, mapping);
-  if (is_decoded()) report.file_type = file_dtype_name(parts.front()->dtype);
+  if (is_coded()) report.file_type = file_dtype_name(parts.front()->dtype);
   return report;
 }
 
@@ -120,7 +136,12 @@ Status WeightSource::resolve(const WeightSpec& spec, const Backend& backend,
     used_.insert(part);
     weight.parts.push_back(part);
   }
-  weight.file_dtype = *plain_dtype(weight.parts.front()->dtype);
+  const FileDType type = weight.parts.front()->dtype;
+  weight.file_dtype = *plain_dtype(type);
+  if (const std::optional<DType> kept = kept_dtype(type)) {
+    weight.why_decoded = why_decoded(weight, *kept, backend, plan);
+    if (weight.why_decoded.empty()) weight.file_dtype = *kept;
+  }
   weight.dtype = spec.group == WeightGroup::kVector
                      ? DType::kF32
                      : plan.dtype_of(spec.group, layer_of(spec)).value_or(weight.file_dtype);
@@ -136,29 +157,57 @@ Status WeightSource::resolve(const WeightSpec& spec, const Backend& backend,
   return {};
 }
 
-// One line for all that lies otherwise in memory than in the file: never in silence.
-void WeightSource::warn_of_decoded() {
-  uint64_t count = 0, file_bytes = 0, memory_bytes = 0;
-  std::set<std::string_view> codecs, types;
-  for (const PlannedWeight& weight : weights_) {
-    if (!weight.is_decoded()) continue;
-    ++count;
-    file_bytes += weight.file_bytes();
-    memory_bytes += weight.span_bytes();
-    codecs.insert(file_dtype_name(weight.parts.front()->dtype));
-    types.insert(to_string(weight.dtype));
+// Why a weight of a codec that could be kept cannot be; empty where it can.
+std::string_view WeightSource::why_decoded(const PlannedWeight& weight, DType kept,
+                                           const Backend& backend, const WeightPlan& plan) const {
+  const WeightSpec& spec = *weight.spec;
+  if (spec.group == WeightGroup::kVector) return "that are vectors";
+  if (is_stored_transposed(spec, file_.tensors())) return "whose blocks run along the rows";
+  const auto is_changed = [&](const TensorInfo* part) { return lora_->changes(part->name); };
+  if (lora_ != nullptr && std::any_of(weight.parts.begin(), weight.parts.end(), is_changed)) {
+    return "that LoRA changes";
   }
-  if (count == 0) return;
-  warnings_.push_back(fmt::format(
-      "{}: {} matrices of {} are decoded to {}: {:.1f} MB in the file, {:.1f} MB in memory{}",
-      file_.path(), count, fmt::join(codecs, ", "), fmt::join(types, ", "),
-      static_cast<double>(file_bytes) / 1e6, static_cast<double>(memory_bytes) / 1e6,
-      types.contains("f16") ? "; --quant int8 or nf4 makes them smaller" : ""));
+  if (neurons_ != nullptr && spec.group == WeightGroup::kFfnValue) {
+    return "whose cols change places";
+  }
+  const KernelInfo* kernel =
+      find_kernel(backend.kernels(), matrix_op(spec.group), kept, plan.layout_of(spec.group, kept));
+  return kernel == nullptr ? "that this backend cannot read" : "";
+}
+
+// A line for each reason why weights lie otherwise in memory than in the file: never in silence.
+void WeightSource::warn_of_decoded() {
+  struct Decoded {
+    uint64_t count = 0, file_bytes = 0, memory_bytes = 0;
+    bool was_asked_for = true;
+    std::set<std::string_view> codecs, types;
+  };
+  std::map<std::string_view, Decoded> by_reason;
+  for (const PlannedWeight& weight : weights_) {
+    if (!weight.is_coded() || weight.is_kept()) continue;
+    Decoded& decoded = by_reason[weight.why_decoded];
+    ++decoded.count;
+    decoded.was_asked_for &= weight.dtype != weight.file_dtype;
+    decoded.file_bytes += weight.file_bytes();
+    decoded.memory_bytes += weight.span_bytes();
+    decoded.codecs.insert(file_dtype_name(weight.parts.front()->dtype));
+    decoded.types.insert(to_string(weight.dtype));
+  }
+  for (const auto& [why, decoded] : by_reason) {
+    warnings_.push_back(fmt::format(
+        "{}: {} {} of {}{}{} {} decoded to {}: {:.1f} MB in the file, {:.1f} MB in memory{}",
+        file_.path(), decoded.count, decoded.count == 1 ? "matrix" : "matrices",
+        fmt::join(decoded.codecs, ", "), why.empty() ? "" : " ", why,
+        decoded.count == 1 ? "is" : "are", fmt::join(decoded.types, ", "),
+        static_cast<double>(decoded.file_bytes) / 1e6,
+        static_cast<double>(decoded.memory_bytes) / 1e6,
+        decoded.was_asked_for ? "" : "; --quant int8 or nf4 makes them smaller"));
+  }
 }
 
 void WeightSource::warn_of_non_finite(const std::string& name, const PlainTensor& part,
                                       ThreadPool& pool) {
-  const uint64_t count = count_non_finite(part.bytes, part.dtype, pool);
+  const uint64_t count = count_non_finite(part, pool);
   if (count == 0) return;
   warnings_.push_back(fmt::format("{}: tensor '{}': {} of its values are NaN or infinite",
                                   file_.path(), name, count));
@@ -185,7 +234,8 @@ Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPoo
     const PlainTensor plain = read_part(weight, part, decoded, pool);
     const DType dtype = plain.dtype;
     // Quantizing refuses them. Of a mapped embedding all rows would have to be read.
-    if (!is_quantized(weight.dtype) && weight.spec->group != WeightGroup::kEmbedding) {
+    const bool is_encoded = is_quantized(weight.dtype) && !weight.is_kept();
+    if (!is_encoded && weight.spec->group != WeightGroup::kEmbedding) {
       warn_of_non_finite(part.name, plain, pool);
     }
     const Result<AnyMapping> source = make_mapping(stored, extents, element_bits(dtype));
@@ -196,7 +246,7 @@ Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPoo
             : make_mapping(weight.layout(), extents, element_bits(weight.dtype));
     CHECK(source && target);
     std::vector<std::byte> reordered;
-    const std::span<const std::byte> data = in_order(weight, plain.bytes, reordered, pool);
+    const std::span<const std::byte> data = in_order(weight, plain, reordered, pool);
     const uint64_t part_bytes = i * Tensor::span_bytes_of(*target, weight.dtype);
     const std::optional<RefusedBlock> refused =
         skein::pack({data.data(), dtype, *source}, {out + part_bytes, weight.dtype, *target}, pool);
@@ -216,7 +266,8 @@ Status WeightSource::pack(const PlannedWeight& weight, std::byte* out, ThreadPoo
 PlainTensor WeightSource::read_part(const PlannedWeight& weight, const TensorInfo& part,
                                     std::vector<std::byte>& room, ThreadPool& pool) const {
   if (lora_ == nullptr || !lora_->changes(part.name)) {
-    return read_plain(part, weight.dtype, room, pool);
+    const DType to = weight.is_kept() || weight.dtype == DType::kF16 ? weight.dtype : DType::kF32;
+    return read_plain(part, to, room, pool);
   }
   const uint64_t rows = weight.spec->rows / weight.parts.size(), cols = weight.spec->cols;
   std::vector<std::byte> decoded;
@@ -230,19 +281,27 @@ PlainTensor WeightSource::read_part(const PlannedWeight& weight, const TensorInf
   const std::span<float> values(reinterpret_cast<float*>(room.data()), rows * cols);
   lora_->apply(part.name, rows, cols, is_stored_transposed(*weight.spec, file_.tensors()), values,
                pool);
-  return {room, DType::kF32};
+  return {room, DType::kF32, 0};
 }
 
-// `data` with its neurons in the order that was asked for: itself, or a copy in `room`.
+// The bytes with their neurons in the order that was asked for: themselves, or a copy in `room`.
 std::span<const std::byte> WeightSource::in_order(const PlannedWeight& weight,
-                                                  std::span<const std::byte> data,
+                                                  const PlainTensor& plain,
                                                   std::vector<std::byte>& room,
                                                   ThreadPool& pool) const {
+  const std::span<const std::byte> data = plain.bytes;
   if (neurons_ == nullptr) return data;
   const WeightSpec& spec = *weight.spec;
   const Extents extents{spec.rows, spec.cols};
   const auto order = [&] { return std::span(neurons_->layers[*layer_of(spec)]); };
-  if (spec.group == WeightGroup::kFfnKey) {
+  if (spec.group == WeightGroup::kFfnKey && is_quantized(plain.dtype)) {
+    const uint64_t code_bytes = extents.num_elems() * element_bits(plain.dtype) / 8;
+    room = reorder_rows(data.first(code_bytes), extents, order(), pool);
+    room.resize(plain.scales_offset_bytes);
+    const std::vector<std::byte> scales =
+        reorder_rows(data.subspan(plain.scales_offset_bytes), extents, order(), pool);
+    room.insert(room.end(), scales.begin(), scales.end());
+  } else if (spec.group == WeightGroup::kFfnKey) {
     room = reorder_rows(data, extents, order(), pool);
   } else if (spec.group == WeightGroup::kFfnValue) {
     room = reorder_cols(data, extents, order(), pool);

@@ -28,14 +28,19 @@ namespace skein {
 struct PlannedWeight {
   const WeightSpec* spec = nullptr;
   std::vector<const TensorInfo*> parts;  // several are the rows of one weight, in order
-  DType file_dtype = DType::kF32;        // plain_dtype() of the parts
+  // kept_dtype() of the parts where they can stay in it, else their plain_dtype().
+  DType file_dtype = DType::kF32;
   DType dtype = DType::kF32;
+  // Why the file's codec cannot stay though it could be kept: "that LoRA changes".
+  std::string_view why_decoded;
   AnyMapping mapping;
 
   const Layout& layout() const noexcept { return mapping.layout(); }
   uint64_t file_bytes() const noexcept;
-  // Whether the file has it in a block codec, so that its bytes serve nobody as they are.
-  bool is_decoded() const noexcept { return is_block_coded(parts.front()->dtype); }
+  // Whether the file has it in a block codec, so that its bytes serve nobody as they are; and
+  // whether it stays in that.
+  bool is_coded() const noexcept { return is_block_coded(parts.front()->dtype); }
+  bool is_kept() const noexcept { return is_ggml_codec(file_dtype) && dtype == file_dtype; }
   WeightReport report() const;
   uint64_t span_bytes() const noexcept { return Tensor::span_bytes_of(mapping, dtype); }
 };
@@ -73,11 +78,13 @@ class WeightSource {
       : file_(file), neurons_(options.neurons), lora_(options.lora) {}
 
   Status resolve(const WeightSpec& spec, const Backend& backend, const WeightPlan& plan);
+  std::string_view why_decoded(const PlannedWeight& weight, DType kept, const Backend& backend,
+                               const WeightPlan& plan) const;
   void warn_of_decoded();
   PlainTensor read_part(const PlannedWeight& weight, const TensorInfo& part,
                         std::vector<std::byte>& room, ThreadPool& pool) const;
   void warn_of_non_finite(const std::string& name, const PlainTensor& part, ThreadPool& pool);
-  std::span<const std::byte> in_order(const PlannedWeight& weight, std::span<const std::byte> data,
+  std::span<const std::byte> in_order(const PlannedWeight& weight, const PlainTensor& plain,
                                       std::vector<std::byte>& room, ThreadPool& pool) const;
 
   const ModelFile& file_;

@@ -131,30 +131,32 @@ Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
   SKEIN_ASSIGN_OR_RETURN(
       ProfileRunner runner,
       ProfileRunner::create(path, backend, options, plan_of(Switches(), options.base)));
+  ProfileOptions known = options;
+  known.base.file_dtypes = runner.baseline().model->plan().file_dtypes;
   const auto morton_progress = [&](double fraction, std::string_view detail) {
     progress(fraction * kMortonShare, detail);
   };
   SKEIN_ASSIGN_OR_RETURN(const uint32_t morton_side,
-                         choose_morton_side(runner, options, morton_progress));
+                         choose_morton_side(runner, known, morton_progress));
   ProfileReport report;
   report.experiment =
-      make_experiment(options.base, morton_side, default_plan(backend.dense_layout()));
+      make_experiment(known.base, morton_side, default_plan(backend.dense_layout()));
   std::vector<VariantFigures*> all;
   report.variants.resize(report.experiment.variants.size());
   for (size_t i = 0; i < report.variants.size(); ++i) {
     report.variants[i].variant = report.experiment.variants[i];
     all.push_back(&report.variants[i]);
   }
-  CacheSource source(backend, options.simulate_cache, report.cache_note);
+  CacheSource source(backend, known.simulate_cache, report.cache_note);
   const auto on_loaded = [&](const LoadedVariant& loaded, VariantFigures& figures) {
     return source.add_to(runner, loaded, figures);
   };
-  SKEIN_RETURN_IF_ERROR(runner.run(all, options.budget_seconds * (1 - kMortonShare), on_loaded,
+  SKEIN_RETURN_IF_ERROR(runner.run(all, known.budget_seconds * (1 - kMortonShare), on_loaded,
                                    [&](double fraction, std::string_view detail) {
                                      progress(kMortonShare + fraction * (1 - kMortonShare), detail);
                                    }));
   report.bandwidth = quantile(runner.bandwidths(), 0.5);
-  describe(runner, backend, options, report);
+  describe(runner, backend, known, report);
   return report;
 }
 

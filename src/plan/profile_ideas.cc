@@ -26,11 +26,6 @@ std::optional<Layout>& layout_in(WeightPlan& plan, WeightGroup group) {
   }
 }
 
-// f16 stands for whatever float the file has: the layouts do not tell them apart.
-DType dtype_of(const WeightPlan& plan, WeightGroup group) {
-  return plan.dtype_of(group, std::nullopt).value_or(DType::kF16);
-}
-
 Layout aligned(Layout layout, DType dtype) {
   layout.align_bytes = is_quantized(dtype) ? 256 : 128;
   return layout;
@@ -73,8 +68,9 @@ struct LayoutChoice {
   uint32_t align_bytes = 0;
 
   Layout layout(WeightGroup group, DType dtype) const {
-    const uint32_t cols = dtype == DType::kInt8 ? 128 : group == WeightGroup::kLowRank ? 32 : 64;
-    const uint32_t lane_cols = dtype == DType::kInt8 ? 4 : is_quantized(dtype) ? 8 : 1;
+    const bool is_wide = dtype == DType::kInt8 || dtype == DType::kQ4K;
+    const uint32_t cols = is_wide ? block_cols(dtype) : group == WeightGroup::kLowRank ? 32 : 64;
+    const uint32_t lane_cols = is_quantized(dtype) ? 32 / element_bits(dtype) : 1;
     switch (kind) {
       case LayoutKind::kRowMajor:
         return Layout::row_major(align_bytes);
@@ -162,14 +158,15 @@ Switches with_idea(Switches switches, Idea idea) noexcept {
 WeightPlan plan_of(const Switches& switches, const WeightPlan& quant) {
   WeightPlan plan;
   plan.quant = quant.quant;
+  plan.file_dtypes = quant.file_dtypes;
   const auto place = [&](WeightGroup group, const Layout& layout) {
-    layout_in(plan, group) = switches.aligned ? aligned(layout, dtype_of(plan, group)) : layout;
+    layout_in(plan, group) = switches.aligned ? aligned(layout, plan.group_dtype(group)) : layout;
   };
   // Left unset, an interleaved matrix has the layout of its own dtype, whatever its layer's rule
   // is.
   const bool unset = switches.order == MatrixOrder::kInterleaved && !switches.aligned;
   for (const WeightGroup group : kDenseGroups) {
-    if (!unset) place(group, layout_of(switches, group, dtype_of(plan, group)));
+    if (!unset) place(group, layout_of(switches, group, plan.group_dtype(group)));
   }
   place(WeightGroup::kFfnValue, switches.sparse ? Layout::col_major() : Layout::row_major());
   plan.activations = switches.packed ? ActivationLayout::kPacked : ActivationLayout::kSeparate;
@@ -178,7 +175,7 @@ WeightPlan plan_of(const Switches& switches, const WeightPlan& quant) {
 }
 
 Layout attention_layout(const WeightPlan& plan) noexcept {
-  return plan.layout_of(WeightGroup::kAttention, dtype_of(plan, WeightGroup::kAttention));
+  return plan.layout_of(WeightGroup::kAttention, plan.group_dtype(WeightGroup::kAttention));
 }
 
 Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side,
@@ -206,11 +203,12 @@ Experiment make_experiment(const WeightPlan& quant, uint32_t morton_side,
   experiment.sparse_added = list.add("sparse_ffn added", plan_of(all, quant));
   WeightPlan by_default = standard;
   by_default.quant = quant.quant;
+  by_default.file_dtypes = quant.file_dtypes;
   experiment.skein_default = list.add("default", by_default);
   for (const LayoutChoice& choice : kLayoutChoices) {
     WeightPlan plan = plan_of(none, quant);
     for (const WeightGroup group : kDenseGroups) {
-      layout_in(plan, group) = choice.layout(group, dtype_of(plan, group));
+      layout_in(plan, group) = choice.layout(group, plan.group_dtype(group));
     }
     const std::string name = to_string(attention_layout(plan));
     experiment.layouts.push_back(list.add(name, std::move(plan)));

@@ -1,8 +1,9 @@
-// The block codecs int8, nf4 and sf4: what a code means, one element at a time.
+// The block codecs int8, nf4 and sf4, and all of them as one: what a code means, an element or a
+// block at a time.
 //
-// Goals: the one definition of the three, which every kernel is tested against; the same as
-// web-rwkv's, so that results compare. Non-goals: speed (pack_kernels.h does rows), and where codes
-// and scales lie (sections.h).
+// Goals: the one definition, which every kernel is tested against; of the three the same as
+// web-rwkv's, so that results compare; ggml's are in ggml_codec.h. Non-goals: speed
+// (quant_kernels.h does rows), and where codes and scales lie (sections.h).
 //
 // A block is block_cols(dtype) neighbours of one row, fewer at the end of a row. All arithmetic is
 // f32, each operation rounded by itself (no fused multiply-add), in the order written here.
@@ -20,10 +21,13 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/float16.h"
 #include "tensor/dtype.h"
+#include "tensor/ggml_codec.h"
 
 namespace skein {
 
@@ -84,22 +88,44 @@ inline constexpr CodeTable kSF4Codes = {-1.0f,
                                         0.656781145546491f,
                                         1.0f};
 
-// The code of 0 in both tables, and what 4-bit padding holds.
+// What the codes of q4_0 and q4_k are before a factor.
+inline constexpr CodeTable kQ4_0Codes = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+inline constexpr CodeTable kQ4KCodes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// The code of 0 in the tables of nf4 and sf4.
 inline constexpr uint8_t kZeroCode4 = 7;
 static_assert(kNF4Codes[kZeroCode4] == 0 && kSF4Codes[kZeroCode4] == 0);
 
 // What a padding element holds; padding scales are zero, so that it decodes to 0 in a block that is
-// all padding. In a block that is only partly padding int8's code 0 is the block's minimum: a
+// all padding. In a block that is only partly padding code 0 of int8 and q4_k is a minimum: a
 // kernel must not let it meet an input other than zero.
 constexpr uint8_t padding_code(DType dtype) noexcept {
-  return element_bits(dtype) == 4 ? kZeroCode4 : uint8_t{0};
+  switch (dtype) {
+    case DType::kNF4:
+    case DType::kSF4:
+      return kZeroCode4;
+    case DType::kQ4_0:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+// dtype: one of 4 bits.
+constexpr const CodeTable& code_table(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kNF4:
+      return kNF4Codes;
+    case DType::kQ4_0:
+      return kQ4_0Codes;
+    case DType::kQ4K:
+      return kQ4KCodes;
+    default:
+      return kSF4Codes;
+  }
 }
 
 // dtype: nf4 or sf4.
-constexpr const CodeTable& code_table(DType dtype) noexcept {
-  return dtype == DType::kNF4 ? kNF4Codes : kSF4Codes;
-}
-
 // Half-way between code i and code i + 1, in f32: the nearest code of t is the number of middles
 // below t.
 constexpr std::array<float, 15> code_middles(DType dtype) noexcept {
@@ -147,5 +173,13 @@ constexpr uint8_t encode(DType dtype, AbsmaxScale scale, float value) noexcept {
 constexpr float decode(DType dtype, AbsmaxScale scale, uint8_t code) noexcept {
   return code_table(dtype)[code & 15u] * f32_from(scale.absmax);
 }
+
+// Any codec. Codes of at most block_cols values, one a byte, and their scale of scale_bytes().
+// False, with bytes unspecified, where a value has no place in a scale.
+bool encode_block(DType dtype, std::span<const float> values, uint8_t* codes,
+                  std::byte* scale) noexcept;
+
+// Element `col` of a block.
+float decode_in_block(DType dtype, const std::byte* scale, uint32_t col, uint8_t code) noexcept;
 
 }  // namespace skein

@@ -6,6 +6,7 @@
 // Layouts of odd sides, and morton, go nibble by nibble.
 #include "tensor/pack_quant.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/check.h"
@@ -19,8 +20,15 @@ namespace {
 constexpr uint64_t kPieceCols = 512;
 constexpr uint64_t kPieceRows = kPieceElems / kPieceCols;
 constexpr uint64_t kTallPieceCols = kPieceElems / kPieceDim;
-static_assert(kPieceCols % block_cols(DType::kInt8) == 0 && kPieceRows % 2 == 0);
-static_assert(kTallPieceCols % block_cols(DType::kInt8) == 0);
+constexpr bool pieces_hold_whole_blocks() {
+  for (const DType dtype : kQuantDTypes) {
+    const uint64_t block = block_cols(dtype);
+    if (kPieceCols % block != 0 || std::max(kTallPieceCols, block) % block != 0) return false;
+    if (kPieceElems / std::max(kTallPieceCols, block) % 2 != 0) return false;
+  }
+  return true;
+}
+static_assert(pieces_hold_whole_blocks() && kPieceRows % 2 == 0);
 
 // How two 4-bit codes share a byte.
 enum class Pairs { kCols, kRows, kMixed };
@@ -87,10 +95,10 @@ void copy_rect(const AnyMapping& mapping, Byte* data, const Rect& rect, RowByte*
 }
 
 // The codes of `rect`, whose byte rows are rect.cols.length() apart, between a 4-bit matrix and row
-// order with one code a byte. Missing partners of a pair at the edge are padding.
+// order with one code a byte. Missing partners of a pair at the edge are `padding`.
 template <class Mapping>
 void store_nibbles(const Mapping& mapping, std::byte* data, const Rect& rect,
-                   const std::byte* codes) {
+                   const std::byte* codes, std::byte padding) {
   const Pairs pairs = pairs_of(mapping);
   const uint64_t rows = rect.rows.length(), cols = rect.cols.length();
   if (pairs == Pairs::kMixed) {
@@ -104,17 +112,16 @@ void store_nibbles(const Mapping& mapping, std::byte* data, const Rect& rect,
   const Rect half = {of_cols ? rect.rows : halved(rect.rows),
                      of_cols ? halved(rect.cols) : rect.cols};
   const uint64_t width = half.cols.length();
-  constexpr std::byte kPadding{kZeroCode4};
   for (uint64_t i = 0; i < half.rows.length(); ++i) {
     std::byte* to = bytes + i * width;
     const std::byte* low = codes + (of_cols ? i : 2 * i) * cols;
     if (of_cols) {
       for (uint64_t j = 0; j < cols / 2; ++j) to[j] = low[2 * j] | low[2 * j + 1] << 4;
-      if (cols % 2 != 0) to[cols / 2] = low[cols - 1] | kPadding << 4;
+      if (cols % 2 != 0) to[cols / 2] = low[cols - 1] | padding << 4;
     } else if (2 * i + 1 < rows) {
       for (uint64_t j = 0; j < cols; ++j) to[j] = low[j] | low[j + cols] << 4;
     } else {
-      for (uint64_t j = 0; j < cols; ++j) to[j] = low[j] | kPadding << 4;
+      for (uint64_t j = 0; j < cols; ++j) to[j] = low[j] | padding << 4;
     }
   }
   const Extents all = mapping.extents();
@@ -187,8 +194,9 @@ class QuantPacker {
   uint64_t pack_rows(Range rows) const {
     const bool tall = src_.mapping.layout().kind == LayoutKind::kColMajor ||
                       dst_.mapping.layout().kind == LayoutKind::kColMajor;
-    const uint64_t height = tall ? kPieceDim : kPieceRows;
-    const uint64_t width = tall ? kTallPieceCols : kPieceCols;
+    const uint64_t block = std::max(block_cols(src_.dtype), block_cols(dst_.dtype));
+    const uint64_t width = tall ? std::max(kTallPieceCols, block) : kPieceCols;
+    const uint64_t height = kPieceElems / width;
     uint64_t refused = kNoBlock;
     const uint64_t num_cols = src_.mapping.extents().cols;
     for (uint64_t row = rows.begin; row < rows.end; row += height) {
@@ -233,7 +241,9 @@ class QuantPacker {
 
   void store_codes(const Rect& rect, const std::byte* codes) const {
     if (element_bits(dst_.dtype) == 8) return copy_rect(dst_.mapping, dst_.data, rect, codes, 1);
-    dst_.mapping.visit([&](const auto& typed) { store_nibbles(typed, dst_.data, rect, codes); });
+    const std::byte padding{padding_code(dst_.dtype)};
+    dst_.mapping.visit(
+        [&](const auto& typed) { store_nibbles(typed, dst_.data, rect, codes, padding); });
   }
 
   void load_values(const Rect& rect, float* values) const {
@@ -257,24 +267,35 @@ class QuantPacker {
               element_bits(dst_.dtype) / 8);
   }
 
-  // The scales of one row of a piece, as many as can be.
-  using RowScales = std::byte[kPieceCols / 64 * 4];
+  // The scales of one row of a piece: at most four bytes for 32 cols.
+  using RowScales = std::byte[kPieceCols / 32 * 4];
 
-  // Calls f(offset of the scale in bytes from the start of the span, its index in the row of the
-  // piece).
-  template <class F>
-  static void for_each_scale(const AnyMapping& scales, const AnyMapping& codes, DType dtype,
-                             uint64_t row, Range cols, F&& f) {
+  // Calls f(the index of a block in the matrix, where its scale is in `scales`, those of a row of
+  // the piece).
+  template <class Byte, class F>
+  static void for_each_block(DType dtype, Range cols, Byte* scales, F&& f) {
     const uint64_t first = cols.begin / block_cols(dtype);
-    const uint64_t offset = scales_offset_of(codes, dtype);
     for (uint64_t block = first; block < num_blocks(cols.end, dtype); ++block) {
-      f(offset + scales(row, block) * scale_bytes(dtype), block - first);
+      f(block, scales + (block - first) * scale_bytes(dtype));
     }
+  }
+
+  void load_scales(uint64_t row, Range cols, std::byte* scales) const {
+    const std::byte* section = src_.data + scales_offset_of(src_.mapping, src_.dtype);
+    for_each_block(src_.dtype, cols, scales, [&](uint64_t block, std::byte* scale) {
+      load_scale(section, src_scales_, src_.dtype, row, block, scale);
+    });
+  }
+
+  void store_scales(uint64_t row, Range cols, const std::byte* scales) const {
+    std::byte* section = dst_.data + scales_offset_of(dst_.mapping, dst_.dtype);
+    for_each_block(dst_.dtype, cols, scales, [&](uint64_t block, const std::byte* scale) {
+      store_scale(section, dst_scales_, dst_.dtype, row, block, scale);
+    });
   }
 
   uint64_t quantize(const Rect& rect, const float* values, std::byte* codes) const {
     const uint64_t cols = rect.cols.length();
-    const uint32_t bytes = scale_bytes(dst_.dtype);
     uint64_t refused = kNoBlock;
     for (uint64_t row = 0; row < rect.rows.length(); ++row) {
       alignas(4) RowScales scales = {};
@@ -285,40 +306,26 @@ class QuantPacker {
         refused = matrix_row * num_blocks(dst_.mapping.extents().cols, dst_.dtype) +
                   rect.cols.begin / block_cols(dst_.dtype) + block;
       }
-      for_each_scale(dst_scales_, dst_.mapping, dst_.dtype, matrix_row, rect.cols,
-                     [&](uint64_t offset, uint64_t i) {
-                       std::memcpy(dst_.data + offset, scales + i * bytes, bytes);
-                     });
+      store_scales(matrix_row, rect.cols, scales);
     }
     return refused;
   }
 
   void dequantize(const Rect& rect, const std::byte* codes, float* values) const {
     const uint64_t cols = rect.cols.length();
-    const uint32_t bytes = scale_bytes(src_.dtype);
     for (uint64_t row = 0; row < rect.rows.length(); ++row) {
       alignas(4) RowScales scales = {};
-      for_each_scale(src_scales_, src_.mapping, src_.dtype, rect.rows.begin + row, rect.cols,
-                     [&](uint64_t offset, uint64_t i) {
-                       std::memcpy(scales + i * bytes, src_.data + offset, bytes);
-                     });
+      load_scales(rect.rows.begin + row, rect.cols, scales);
       dequantize_run(reinterpret_cast<const uint8_t*>(codes) + row * cols, scales, cols, src_.dtype,
                      values + row * cols);
     }
   }
 
   void copy_scales(const Rect& rect) const {
-    const uint32_t bytes = scale_bytes(dst_.dtype);
     for (uint64_t row = rect.rows.begin; row < rect.rows.end; ++row) {
       alignas(4) RowScales scales = {};
-      for_each_scale(src_scales_, src_.mapping, src_.dtype, row, rect.cols,
-                     [&](uint64_t offset, uint64_t i) {
-                       std::memcpy(scales + i * bytes, src_.data + offset, bytes);
-                     });
-      for_each_scale(dst_scales_, dst_.mapping, dst_.dtype, row, rect.cols,
-                     [&](uint64_t offset, uint64_t i) {
-                       std::memcpy(dst_.data + offset, scales + i * bytes, bytes);
-                     });
+      load_scales(row, rect.cols, scales);
+      store_scales(row, rect.cols, scales);
     }
   }
 

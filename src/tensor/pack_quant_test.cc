@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -57,25 +58,28 @@ Matrix quantized(const std::vector<float>& values, Extents extents, const std::s
   Matrix matrix(layout, extents, dtype);
   const uint64_t offset = (matrix.mapping.span_bytes() + 255) / 256 * 256;
   std::fill_n(matrix.bytes.begin(), matrix.num_bytes, std::byte{0});
-  if (element_bits(dtype) == 4) {
-    std::fill_n(matrix.bytes.begin(), matrix.mapping.span_bytes(), std::byte{0x77});
-  }
+  std::fill_n(matrix.bytes.begin(), matrix.mapping.span_bytes(),
+              element_bits(dtype) == 8 ? std::byte{0}
+              : dtype == DType::kQ4_0  ? std::byte{0x88}
+              : dtype == DType::kQ4K   ? std::byte{0}
+                                       : std::byte{0x77});
   const AnyMapping scales = make_scale_mapping(matrix.mapping, dtype).value();
-  const uint64_t block = block_cols(dtype);
+  const uint64_t block = block_cols(dtype), words = dtype == DType::kQ4K ? 4 : 1;
   for (uint64_t row = 0; row < extents.rows; ++row) {
     for (uint64_t first = 0; first < extents.cols; first += block) {
-      const uint64_t end = std::min(first + block, extents.cols);
-      const float* row_values = values.data() + row * extents.cols;
-      const auto [min, max] = std::minmax_element(row_values + first, row_values + end);
-      const Int8Scale int8 = int8_scale(*min, *max);
-      const AbsmaxScale absmax = {f16_from(std::max(std::fabs(*min), std::fabs(*max)))};
-      const bool is_int8 = dtype == DType::kInt8;
-      std::memcpy(matrix.bytes.data() + offset + scales(row, first / block) * scale_bytes(dtype),
-                  is_int8 ? static_cast<const void*>(&int8) : &absmax, scale_bytes(dtype));
-      for (uint64_t col = first; col < end; ++col) {
-        const uint8_t code =
-            is_int8 ? encode(int8, row_values[col]) : encode(dtype, absmax, row_values[col]);
-        store_code(matrix, matrix.mapping(row, col), code);
+      const uint64_t count = std::min(block, extents.cols - first);
+      std::array<uint8_t, 256> codes;
+      std::array<std::byte, 16> scale;
+      EXPECT_TRUE(encode_block(dtype, {values.data() + row * extents.cols + first, count},
+                               codes.data(), scale.data()));
+      const uint64_t word_bytes = scale_bytes(dtype) / words;
+      for (uint64_t w = 0; w < words; ++w) {
+        std::memcpy(
+            matrix.bytes.data() + offset + scales(row, first / block * words + w) * word_bytes,
+            scale.data() + w * word_bytes, word_bytes);
+      }
+      for (uint64_t i = 0; i < count; ++i) {
+        store_code(matrix, matrix.mapping(row, first + i), codes[i]);
       }
     }
   }
@@ -177,22 +181,19 @@ TEST_F(PackQuantTest, Dequantizes) {
           Matrix got(to, extents, DType::kF32);
           pack(src.view(), got.view(), *pools_[1]);
           EXPECT_TRUE(got.canary_lives());
-          for (uint64_t i = 0; i < values.size(); ++i) {
-            const uint64_t row = i / cols, col = i % cols;
-            const auto begin =
-                values.begin() +
-                static_cast<ptrdiff_t>(row * cols + col / block_cols(dtype) * block_cols(dtype));
-            const auto end = std::min(begin + block_cols(dtype),
-                                      values.begin() + static_cast<ptrdiff_t>((row + 1) * cols));
-            const auto [min, max] = std::minmax_element(begin, end);
-            const Int8Scale int8 = int8_scale(*min, *max);
-            const AbsmaxScale absmax = {f16_from(std::max(std::fabs(*min), std::fabs(*max)))};
-            const float want = dtype == DType::kInt8
-                                   ? decode(int8, encode(int8, values[i]))
-                                   : decode(dtype, absmax, encode(dtype, absmax, values[i]));
-            float found;
-            std::memcpy(&found, got.bytes.data() + 4 * got.mapping(row, col), 4);
-            ASSERT_EQ(found, want) << from << " -> " << to << ' ' << row << ',' << col;
+          for (uint64_t first = 0; first < values.size();) {
+            const uint64_t row = first / cols, col = first % cols;
+            const uint64_t count = std::min<uint64_t>(block_cols(dtype), cols - col);
+            std::array<uint8_t, 256> codes;
+            std::array<std::byte, 16> scale;
+            encode_block(dtype, {values.data() + first, count}, codes.data(), scale.data());
+            for (uint32_t i = 0; i < count; ++i) {
+              float found;
+              std::memcpy(&found, got.bytes.data() + 4 * got.mapping(row, col + i), 4);
+              ASSERT_EQ(found, decode_in_block(dtype, scale.data(), i, codes[i]))
+                  << from << " -> " << to << ' ' << row << ',' << col + i;
+            }
+            first += count;
           }
         }
       }
@@ -213,7 +214,7 @@ TEST_F(PackQuantTest, NamesTheFirstRefusedBlock) {
       const auto refused = pack(src.view(), got.view(), *pool);
       ASSERT_TRUE(refused);
       EXPECT_EQ(refused->row, 77u);
-      EXPECT_EQ(refused->first_col, 640u);
+      EXPECT_EQ(refused->first_col, 650 / block_cols(dtype) * block_cols(dtype));
       EXPECT_TRUE(got.canary_lives());
     }
   }

@@ -1,5 +1,6 @@
 // See quant_kernels.h. The last elements of a row that fill no vector go through the scalar
-// definitions, which are the same arithmetic.
+// definitions, which are the same arithmetic; so do all of ggml's codecs, whose matrices come out
+// of files as codes.
 #include "tensor/quant_kernels.h"
 
 #include <algorithm>
@@ -108,6 +109,11 @@ HWY_ATTR uint64_t quantize_run(const float* values, uint64_t cols, DType dtype, 
   uint64_t refused = kNoBlock;
   for (uint64_t begin = 0; begin < cols; begin += block, scales += scale_bytes(dtype)) {
     const uint64_t count = HWY_MIN(block, cols - begin);
+    if (is_ggml_codec(dtype)) {
+      const bool fits = encode_block(dtype, {values + begin, count}, codes + begin, scales);
+      if (!fits && refused == kNoBlock) refused = begin / block;
+      continue;
+    }
     const Bounds bounds = bounds_of(values + begin, count);
     if (!bounds.fits) {
       if (refused == kNoBlock) refused = begin / block;
@@ -142,21 +148,63 @@ uint64_t quantize_run(const float* values, uint64_t cols, DType dtype, uint8_t* 
   return HWY_DYNAMIC_DISPATCH(quantize_run)(values, cols, dtype, codes, scales);
 }
 
-// Plain loops: reading codes back is for the reference, for tests and for other layouts.
+// Plain loops: reading codes back is for tests and for other layouts and types.
+namespace {
+
+template <class Scale>
+Scale scale_at(const std::byte* bytes) noexcept {
+  Scale scale;
+  std::memcpy(&scale, bytes, sizeof scale);
+  return scale;
+}
+
+// values[i] = f(codes[i]).
+template <class F>
+void map_codes(const uint8_t* codes, uint64_t count, float* values, F&& f) {
+  for (uint64_t i = 0; i < count; ++i) values[i] = f(codes[i]);
+}
+
+void dequantize_block(const uint8_t* codes, const std::byte* scale, uint64_t count, DType dtype,
+                      float* values) noexcept {
+  switch (dtype) {
+    case DType::kInt8: {
+      const auto of_block = scale_at<Int8Scale>(scale);
+      return map_codes(codes, count, values, [&](uint8_t code) { return decode(of_block, code); });
+    }
+    case DType::kQ8_0: {
+      const auto of_block = scale_at<FactorScale>(scale);
+      return map_codes(codes, count, values,
+                       [&](uint8_t code) { return decode_q8_0(of_block, code); });
+    }
+    case DType::kQ4_0: {
+      const auto of_block = scale_at<FactorScale>(scale);
+      return map_codes(codes, count, values,
+                       [&](uint8_t code) { return decode_q4_0(of_block, code); });
+    }
+    case DType::kQ4K: {
+      const auto of_block = scale_at<Q4KScale>(scale);
+      for (uint64_t i = 0; i < count; i += step_cols(dtype)) {
+        const RunStep step = run_step(of_block, static_cast<uint32_t>(i / step_cols(dtype)));
+        map_codes(codes + i, std::min<uint64_t>(step_cols(dtype), count - i), values + i,
+                  [&](uint8_t code) { return decode(step, code); });
+      }
+      return;
+    }
+    default: {
+      const auto of_block = scale_at<AbsmaxScale>(scale);
+      return map_codes(codes, count, values,
+                       [&](uint8_t code) { return decode(dtype, of_block, code); });
+    }
+  }
+}
+
+}  // namespace
+
 void dequantize_run(const uint8_t* codes, const std::byte* scales, uint64_t cols, DType dtype,
                     float* values) noexcept {
   const uint64_t block = block_cols(dtype);
   for (uint64_t begin = 0; begin < cols; begin += block, scales += scale_bytes(dtype)) {
-    const uint64_t end = std::min(begin + block, cols);
-    if (dtype == DType::kInt8) {
-      Int8Scale scale;
-      std::memcpy(&scale, scales, sizeof scale);
-      for (uint64_t i = begin; i < end; ++i) values[i] = decode(scale, codes[i]);
-    } else {
-      AbsmaxScale scale;
-      std::memcpy(&scale, scales, sizeof scale);
-      for (uint64_t i = begin; i < end; ++i) values[i] = decode(dtype, scale, codes[i]);
-    }
+    dequantize_block(codes + begin, scales, std::min(block, cols - begin), dtype, values + begin);
   }
 }
 

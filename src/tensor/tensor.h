@@ -57,8 +57,9 @@ class Tensor {
     return buffer_->host_data() + offset_bytes_;
   }
 
-  // The scales of a quantized tensor, [rows][num_blocks] of scale_bytes(dtype()): where they lie in
-  // their section, the section's start, and that as an offset from the start of the span.
+  // The scales of a quantized tensor, [rows][num_blocks * scale_words] of scale_word_bytes(dtype())
+  // (sections.h): where they lie in their section, the section's start, and that as an offset from
+  // the start of the span.
   const AnyMapping& scales_mapping() const noexcept { return scales_mapping_; }
   std::byte* scales_data() const noexcept { return host_data() + scales_offset_bytes(); }
   uint64_t scales_offset_bytes() const noexcept { return scales_offset_of(mapping_, dtype_); }

@@ -10,7 +10,7 @@ namespace {
 TEST(DTypeTest, TextFormsRoundTrip) {
   for (DType dtype : kAllDTypes) EXPECT_EQ(parse_dtype(to_string(dtype)).value(), dtype);
   EXPECT_EQ(parse_dtype("F16").error().message,
-            "dtype: expected f32, f16, bf16, int8, nf4 or sf4, found 'F16'");
+            "dtype: expected f32, f16, bf16, int8, nf4, sf4, q8_0, q4_0 or q4_k, found 'F16'");
 }
 
 TEST(BufferTest, IsZeroAlignedAndReadableBehindItsEnd) {

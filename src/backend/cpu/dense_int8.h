@@ -1,10 +1,10 @@
 // Int8Ops: dense() with activations rounded to int8 (kFast), for one (dtype, layout) of quantized
 // weights. Internal to the CPU backend.
 //
-// Each token's x is rounded once a call, block by block of the weights' own blocks of cols: codes
+// Each token's x is rounded once a call, block by block of the weights' own steps of cols: codes
 // of -127 .. 127 times absmax / 127. A block's product is then one sum of integers, exact, and two
 // or three operations of f32. Against the exact product a weight w of a block is off by at most |w|
-// max|x| / 254, and 4-bit codes, which are rounded to 127ths too, by |x| absmax(w) / 254.
+// max|x| / 254, and codes of nf4 and sf4, which are rounded to 127ths too, by |x| absmax(w) / 254.
 //
 // Laws: results depend on neither the number of threads nor num_tokens.
 #pragma once
@@ -31,18 +31,19 @@ struct Int8Rows {
 
   // How the rows for weights of `cols` and `dtype` lie in `memory`, aligned to 64 B.
   static Int8Rows place(std::byte* memory, uint64_t cols, DType dtype, uint64_t num_tokens) {
-    const uint64_t blocks = skein::num_blocks(cols, dtype);
+    const uint64_t blocks = ceil_div<uint64_t>(cols, step_cols(dtype));
     const uint64_t room = round_up(num_tokens, uint64_t{kInt8Tokens});
     Int8Rows rows{};
     rows.codes = reinterpret_cast<int8_t*>(memory);
-    rows.code_stride = blocks * block_cols(dtype);
+    rows.code_stride = blocks * step_cols(dtype);
     rows.scales = reinterpret_cast<float*>(memory + room * rows.code_stride);
     rows.sums = reinterpret_cast<int32_t*>(rows.scales + room * blocks);
     rows.num_blocks = blocks;
     return rows;
   }
   static uint64_t bytes_per_token(uint64_t cols, DType dtype) {
-    return skein::num_blocks(cols, dtype) * (block_cols(dtype) + sizeof(float) + sizeof(int32_t));
+    return ceil_div<uint64_t>(cols, step_cols(dtype)) *
+           (step_cols(dtype) + sizeof(float) + sizeof(int32_t));
   }
 };
 
@@ -62,8 +63,8 @@ struct Int8Ops {
   void (*multiply)(const Int8Args&);
 };
 
-// The operations for int8 in interleave(16,*,4), nf4 and sf4 in interleave(16,*,8); nullptr where
-// this binary has none. The CPU must have VNNI (cpu_target_has_vnni()).
+// The operations for codes of 8 bits in interleave(16,*,4) and of 4 bits in interleave(16,*,8);
+// nullptr where this binary has none. The CPU must have VNNI (cpu_target_has_vnni()).
 const Int8Ops* dense_int8_ops(DType dtype) noexcept;
 
 }  // namespace skein

@@ -1,17 +1,16 @@
 // Products of int8 (VPDPBUSD) for quantized weights in interleave(16,B,K): a row a lane, four cols
 // of it a lane, x broadcast four cols at a time.
 //
-// Weights are the unsigned operand: int8 codes as they are; codes of nf4 and sf4 as bytes 128 + 127
-// * code from a table of 16, the 128 taken off again with the block's sum of x. Measured 2026-11-23
-// on Zen 4 in a probe: all of the read bandwidth with one thread, which the exact products of 4-bit
-// codes (dense_quant_interleave.cc) reach with two.
+// How codes become bytes stands in dense_int8_weights.h; a block here is step_cols() cols. Measured
+// 2026-11-23 on Zen 4 in a probe: all of the read bandwidth with one thread, which the exact
+// products of 4-bit codes (dense_quant_interleave.cc) reach with two.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "backend/cpu/avx512_vnni.h"
 #include "backend/cpu/code_stream.h"
 #include "backend/cpu/dense_int8.h"
+#include "backend/cpu/dense_int8_weights.h"
 #include "backend/cpu/dense_kernel.h"
 #include "tensor/codec.h"
 
@@ -28,80 +27,8 @@ namespace {
 
 // As in dense_quant_interleave.cc.
 constexpr size_t kPrefetchBytes = 2048;
-constexpr size_t kScalePrefetchBytes = 512;
 
 constexpr size_t kChunkBytes = 64;
-
-// f16 in the low half of each lane.
-SKEIN_AVX512_VNNI_INLINE __m512 f32_from_f16_lanes(__m512i bits) {
-  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(bits));
-}
-
-struct Int8Weights {
-  using Scale = Int8Scale;
-  static constexpr size_t kBlockCols = block_cols(DType::kInt8);
-  static constexpr size_t kPlanes = 1;  // vectors of 4 cols a lane in a chunk
-  static constexpr int32_t kBias = 0;   // of the operand, beyond the code
-
-  struct Steps {
-    __m512 min;
-    __m512 step;
-  };
-
-  SKEIN_AVX512_VNNI_INLINE void load(const uint8_t* w, __m512i (&planes)[kPlanes]) const {
-    planes[0] = _mm512_loadu_si512(w);
-  }
-  SKEIN_AVX512_VNNI_INLINE static Steps load_steps(const Scale* p) {
-    const __m512i bits = _mm512_loadu_si512(p);
-    const __m512 min = f32_from_f16_lanes(bits);
-    const __m512 max = f32_from_f16_lanes(_mm512_srli_epi32(bits, 16));
-    return {min, _mm512_mul_ps(_mm512_sub_ps(max, min), _mm512_set1_ps(1.0f / 255.0f))};
-  }
-  // total + the block's weights times its x; dot: the sum of the products of codes.
-  SKEIN_AVX512_VNNI_INLINE static __m512 add(__m512 total, const Steps& steps, __m512 dot,
-                                             __m512 sum_x) {
-    return _mm512_fmadd_ps(steps.step, dot, _mm512_fmadd_ps(steps.min, sum_x, total));
-  }
-};
-
-class NibbleWeights {
- public:
-  using Scale = AbsmaxScale;
-  static constexpr size_t kBlockCols = block_cols(DType::kNF4);
-  static constexpr size_t kPlanes = 2;
-  static constexpr int32_t kBias = 128;
-
-  struct Steps {
-    __m512 step;
-  };
-
-  SKEIN_AVX512_VNNI explicit NibbleWeights(const CodeTable& codes) {
-    alignas(16) uint8_t bytes[16];
-    for (size_t i = 0; i < 16; ++i) {
-      bytes[i] = static_cast<uint8_t>(std::lround(127.0f * codes[i]) + kBias);
-    }
-    table_ = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
-  }
-
-  // The even cols of 8, then the odd ones.
-  SKEIN_AVX512_VNNI_INLINE void load(const uint8_t* w, __m512i (&planes)[kPlanes]) const {
-    const __m512i low = _mm512_set1_epi8(0x0f);
-    const __m512i codes = _mm512_loadu_si512(w);
-    planes[0] = _mm512_shuffle_epi8(table_, _mm512_and_si512(codes, low));
-    planes[1] = _mm512_shuffle_epi8(table_, _mm512_and_si512(_mm512_srli_epi16(codes, 4), low));
-  }
-  SKEIN_AVX512_VNNI_INLINE static Steps load_steps(const Scale* p) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    return {_mm512_mul_ps(_mm512_cvtph_ps(bits), _mm512_set1_ps(1.0f / 127.0f))};
-  }
-  SKEIN_AVX512_VNNI_INLINE static __m512 add(__m512 total, const Steps& steps, __m512 dot,
-                                             __m512 /*sum_x*/) {
-    return _mm512_fmadd_ps(steps.step, dot, total);
-  }
-
- private:
-  __m512i table_;
-};
 
 // Rows [row, row + 16 * kGroups) times kTokens tokens.
 struct Tile {
@@ -187,24 +114,24 @@ SKEIN_AVX512_VNNI __attribute__((noinline)) void add_chunks_apart(const Weights&
 
 template <class Weights, size_t kGroups, size_t kTokens>
 SKEIN_AVX512_VNNI void multiply_tile(const Weights& weights, const Tile& tile) {
-  constexpr size_t kBlockCols = Weights::kBlockCols;
+  constexpr size_t kBlockCols = step_cols(Weights::kDType);
   const Int8Args& args = tile.args;
   const auto& mapping = mapping_as<Interleave>(args.weights);
   const auto* codes = reinterpret_cast<const uint8_t*>(args.weights.host_data());
   const auto& scale_mapping = mapping_as<Interleave>(args.weights.scales_mapping());
-  const auto* scales =
-      reinterpret_cast<const typename Weights::Scale*>(args.weights.scales_data()) +
-      scale_mapping.block_offset(tile.row / 16, uint64_t{0});
+  constexpr uint64_t kWordBytes = scale_word_bytes(Weights::kDType);
+  const auto* scales = reinterpret_cast<const uint8_t*>(args.weights.scales_data()) +
+                       scale_mapping.block_offset(tile.row / 16, uint64_t{0}) * kWordBytes;
   CodeStream stream(mapping, codes, 8 / Weights::kPlanes, tile.row);
   const uint64_t group_bytes = mapping.group_stride() / Weights::kPlanes;
-  const uint64_t group_scales = scale_mapping.group_stride();
+  const uint64_t group_scale_bytes = scale_mapping.group_stride() * kWordBytes;
 
   const int8_t* x = args.x.codes + tile.token * args.x.code_stride;
   const float* x_scales = args.x.scales + tile.token * args.x.num_blocks;
   const int32_t* x_sums = args.x.sums + tile.token * args.x.num_blocks;
   alignas(64) float totals[kGroups][kTokens][16] = {};
   const uint64_t cols = args.weights.cols();
-  for (uint64_t block = 0; block < args.x.num_blocks; ++block, scales += 16) {
+  for (uint64_t block = 0; block < args.x.num_blocks; ++block) {
     __m512i dots[kGroups][kTokens];
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; ++t) {
@@ -230,9 +157,8 @@ SKEIN_AVX512_VNNI void multiply_tile(const Weights& weights, const Tile& tile) {
     }
 #pragma GCC unroll 16
     for (size_t g = 0; g < kGroups; ++g) {
-      const auto* of_group = scales + g * group_scales;
-      __builtin_prefetch(reinterpret_cast<const char*>(of_group) + kScalePrefetchBytes, 0, 3);
-      const typename Weights::Steps steps = Weights::load_steps(of_group);
+      const typename Weights::Steps steps =
+          StepScales<Weights>{scales + g * group_scale_bytes}.load(block);
 #pragma GCC unroll 16
       for (size_t t = 0; t < kTokens; ++t) {
         const float scale = x_scales[t * args.x.num_blocks + block];
@@ -337,7 +263,10 @@ SKEIN_AVX512_VNNI void round_row(const float* x, uint64_t cols, const Int8Rows& 
   }
 }
 
-SKEIN_AVX512_VNNI void multiply_int8(const Int8Args& args) { multiply(Int8Weights(), args); }
+template <class Weights>
+SKEIN_AVX512_VNNI void multiply_by(const Int8Args& args) {
+  multiply(Weights(), args);
+}
 SKEIN_AVX512_VNNI void multiply_nf4(const Int8Args& args) {
   multiply(NibbleWeights(kNF4Codes), args);
 }
@@ -345,12 +274,20 @@ SKEIN_AVX512_VNNI void multiply_sf4(const Int8Args& args) {
   multiply(NibbleWeights(kSF4Codes), args);
 }
 
+template <class Weights>
+constexpr Int8Ops ops_of(void (*multiply)(const Int8Args&)) {
+  return {round_row<step_cols(Weights::kDType), Weights::kPlanes == 2>, multiply};
+}
+
 }  // namespace
 
 const Int8Ops* dense_int8_ops(DType dtype) noexcept {
-  static constexpr Int8Ops kInt8 = {round_row<Int8Weights::kBlockCols, false>, multiply_int8};
-  static constexpr Int8Ops kNF4 = {round_row<NibbleWeights::kBlockCols, true>, multiply_nf4};
-  static constexpr Int8Ops kSF4 = {round_row<NibbleWeights::kBlockCols, true>, multiply_sf4};
+  static constexpr Int8Ops kInt8 = ops_of<Int8Weights>(multiply_by<Int8Weights>);
+  static constexpr Int8Ops kNF4 = ops_of<NibbleWeights>(multiply_nf4);
+  static constexpr Int8Ops kSF4 = ops_of<NibbleWeights>(multiply_sf4);
+  static constexpr Int8Ops kQ8 = ops_of<Q8Weights>(multiply_by<Q8Weights>);
+  static constexpr Int8Ops kQ4 = ops_of<Q4Weights>(multiply_by<Q4Weights>);
+  static constexpr Int8Ops kQ4K = ops_of<Q4KWeights>(multiply_by<Q4KWeights>);
   switch (dtype) {
     case DType::kInt8:
       return &kInt8;
@@ -358,6 +295,12 @@ const Int8Ops* dense_int8_ops(DType dtype) noexcept {
       return &kNF4;
     case DType::kSF4:
       return &kSF4;
+    case DType::kQ8_0:
+      return &kQ8;
+    case DType::kQ4_0:
+      return &kQ4;
+    case DType::kQ4K:
+      return &kQ4K;
     default:
       return nullptr;
   }

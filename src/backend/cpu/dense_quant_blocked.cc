@@ -1,9 +1,9 @@
-// dense for int8, nf4 and sf4 in any `interleave(R,B,K)`, `tile(R,C)` and `morton(T)` that has no
+// dense for the block codecs in any `interleave(R,B,K)`, `tile(R,C)` and `morton(T)` that has no
 // kernel of its own.
 //
 // Goals: every layout, any shape, one piece of code. Non-goals: the speed of the special kernels.
 //
-// A *slice* is at most kSliceRows rows of one row group by one block of cols of the codec. Its
+// A *slice* is at most kSliceRows rows of one row group by one step of cols of the codec. Its
 // codes become floats in L1 in the order of memory, unscaled, which is the same loop for every
 // layout; then the products are those of plain f32 chunks (dense_blocked-inl.h), and the scales
 // meet the slice's sums, once a row. So nothing here depends on R, B and K but the walk.
@@ -13,6 +13,7 @@
 #include "hwy/highway.h"
 //
 #include <algorithm>
+#include <array>
 
 #include "backend/cpu/dense_blocked-inl.h"
 #include "backend/cpu/dense_kernel.h"
@@ -187,34 +188,23 @@ struct RowScales {
   HWY_ALIGN float steps[kPanelRows] = {};
   HWY_ALIGN float mins[kPanelRows] = {};
 
-  // Those of `rows` in one block of cols, to place `first`. The rows of one row group.
+  // Those of `rows` in one step of cols, to place `first`. The rows of one row group.
   template <class Codec>
-  HWY_INLINE void load(const Tensor& weights, Range rows, uint64_t block, size_t first) {
+  HWY_INLINE void load(const Tensor& weights, Range rows, uint64_t step, size_t first) {
     const F32Tag d;
-    constexpr size_t kScaleBytes = sizeof(typename Codec::Scale);
     const size_t n = rows.length();
-    HWY_ALIGN uint8_t copy[(kPanelRows + 16) * kScaleBytes];
-    const AnyMapping& mapping = weights.scales_mapping();
-    const uint8_t* from = reinterpret_cast<const uint8_t*>(weights.scales_data()) +
-                          mapping(rows.begin, block) * kScaleBytes;
-    if (mapping.layout().kind == LayoutKind::kRowMajor) {
-      const uint64_t stride = mapping_as<RowMajor>(mapping).row_stride() * kScaleBytes;
-      for (size_t r = 0; r < n; ++r) {
-        std::memcpy(copy + r * kScaleBytes, from + r * stride, kScaleBytes);
-      }
+    const Scales<Codec> scales(weights);
+    CopiedScales<Codec, kPanelRows> copy;
+    if (scales.mapping().layout().kind == LayoutKind::kRowMajor) {
+      for (size_t r = 0; r < n; ++r) copy.copy_row(scales.at(rows.begin + r, step), r);
     } else {
-      std::memcpy(copy, from, n * kScaleBytes);
+      copy.copy(scales.at(rows.begin, step), n);
     }
-    std::memset(copy + n * kScaleBytes, 0, 16 * kScaleBytes);
     for (size_t r = 0; r < n; r += kLanes) {
-      const auto loaded = Codec::load_steps(copy + r * kScaleBytes);
+      const auto loaded = Codec::load_steps(copy.at(r));
       const size_t count = std::min(kLanes, n - r);
-      if constexpr (Codec::kBits == 8) {
-        store_floats_n(d, loaded.steps.step, steps + first + r, count);
-        store_floats_n(d, loaded.steps.min, mins + first + r, count);
-      } else {
-        store_floats_n(d, loaded.absmax, steps + first + r, count);
-      }
+      store_floats_n(d, loaded.factor, steps + first + r, count);
+      if constexpr (kHasMin<Codec>) store_floats_n(d, loaded.min, mins + first + r, count);
     }
   }
 };
@@ -234,7 +224,7 @@ template <class Codec>
 HWY_INLINE void multiply_slice(const MatvecArgs& args, const Slice<Codec>& slice, Range rows,
                                Range cols, bool add) {
   RowScales scales;
-  scales.load<Codec>(args.weights, rows, cols.begin / kBlockCols<Codec>, 0);
+  scales.load<Codec>(args.weights, rows, cols.begin / kStepCols<Codec>, 0);
   const size_t num_rows = rows.length();
   for_each_turn(
       args, rows.begin,
@@ -246,7 +236,7 @@ HWY_INLINE void multiply_slice(const MatvecArgs& args, const Slice<Codec>& slice
         for (size_t t = 0; t < kTokens; ++t) to[t] = sums[t];
         band.finish(to, num_tokens, false);
         for (size_t t = 0; t < num_tokens; ++t) {
-          const float sum_x = Codec::kBits == 8 ? sum_of(x[t] + cols.begin, cols.length()) : 0.0f;
+          const float sum_x = kHasMin<Codec> ? sum_of(x[t] + cols.begin, cols.length()) : 0.0f;
           for (size_t r = 0; r < num_rows; ++r) {
             const float product = scales.steps[r] * sums[t][r] + scales.mins[r] * sum_x;
             y[t][r] = add ? y[t][r] + product : product;
@@ -261,8 +251,8 @@ void matvec(const MatvecArgs& args) {
   Slice<Codec> slice(args.weights);
   for (uint64_t row = args.rows.begin; row < args.rows.end;) {
     const Range rows = slice.grid().first_slice(row, args.rows.end);
-    for (uint64_t col = 0; col < args.weights.cols(); col += kBlockCols<Codec>) {
-      const Range cols{col, std::min<uint64_t>(col + kBlockCols<Codec>, args.weights.cols())};
+    for (uint64_t col = 0; col < args.weights.cols(); col += kStepCols<Codec>) {
+      const Range cols{col, std::min<uint64_t>(col + kStepCols<Codec>, args.weights.cols())};
       slice.decode(rows, cols);
       multiply_slice(args, slice, rows, cols, args.add || col != 0);
     }
@@ -277,14 +267,14 @@ void decode(const PanelArgs& args) {
   Slice<Codec> slice(args.weights);
   const uint64_t end_row = args.row + args.num_rows, end_col = args.col + args.num_cols;
   for (uint64_t col = args.col; col < end_col;) {
-    const uint64_t block = col / kBlockCols<Codec>;
-    const Range cols{col, std::min(end_col, (block + 1) * kBlockCols<Codec>)};
+    const uint64_t step = col / kStepCols<Codec>;
+    const Range cols{col, std::min(end_col, (step + 1) * kStepCols<Codec>)};
     float* panel = args.panel + (col - args.col) * kPanelRows;
     RowScales scales;
     for (uint64_t row = args.row; row < end_row;) {
       const Range rows = slice.grid().first_slice(row, end_row);
       const size_t first = row - args.row;
-      scales.load<Codec>(args.weights, rows, block, first);
+      scales.load<Codec>(args.weights, rows, step, first);
       slice.decode(rows, cols);
       slice.for_each_chunk([&](const Chunk<float>& chunk) HWY_ATTR {
         decode_chunk(chunk.w, chunk.chunk, chunk.num_rows, chunk.num_cols,
@@ -293,10 +283,10 @@ void decode(const PanelArgs& args) {
       row = rows.end;
     }
     for (size_t r = 0; r < args.num_rows; r += kLanes) {
-      const F32Vec step = hn::Load(d, scales.steps + r), min = hn::Load(d, scales.mins + r);
+      const F32Vec factor = hn::Load(d, scales.steps + r), min = hn::Load(d, scales.mins + r);
       for (size_t c = 0; c < cols.length(); ++c) {
         float* to = panel + c * kPanelRows + r;
-        hn::Store(hn::MulAdd(hn::Load(d, to), step, min), d, to);
+        hn::Store(hn::MulAdd(hn::Load(d, to), factor, min), d, to);
       }
     }
     col = cols.end;
@@ -304,10 +294,21 @@ void decode(const PanelArgs& args) {
   zero_missing_rows(args);
 }
 
-void matvec_int8(const MatvecArgs& args) { matvec<Int8Codec>(args); }
-void matvec_nibble(const MatvecArgs& args) { matvec<NibbleCodec>(args); }
-void decode_int8(const PanelArgs& args) { decode<Int8Codec>(args); }
-void decode_nibble(const PanelArgs& args) { decode<NibbleCodec>(args); }
+struct Matvec {
+  template <class Codec>
+  static void run(const MatvecArgs& args) {
+    matvec<Codec>(args);
+  }
+};
+struct Decode {
+  template <class Codec>
+  static void run(const PanelArgs& args) {
+    decode<Codec>(args);
+  }
+};
+
+void matvec_quant(const MatvecArgs& args) { with_codec<Matvec>(args.weights.dtype(), args); }
+void decode_quant(const PanelArgs& args) { with_codec<Decode>(args.weights.dtype(), args); }
 
 }  // namespace
 }  // namespace skein::HWY_NAMESPACE
@@ -317,10 +318,11 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_int8);
-HWY_EXPORT(matvec_nibble);
-HWY_EXPORT(decode_int8);
-HWY_EXPORT(decode_nibble);
+HWY_EXPORT(matvec_quant);
+HWY_EXPORT(decode_quant);
+
+void run_matvec(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_quant)(args); }
+void run_decode(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_quant)(args); }
 
 bool accepts_interleave(const Layout& layout) { return layout.kind == LayoutKind::kInterleave; }
 bool accepts_tile(const Layout& layout) { return layout.kind == LayoutKind::kTile; }
@@ -329,45 +331,44 @@ bool accepts_morton(const Layout& layout) { return layout.kind == LayoutKind::kM
 // A slice is decoded once for all tokens, but its products go through L1.
 constexpr uint32_t kMaxMatvecTokens = 8;
 
-void run_matvec_int8(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_int8)(args); }
-void run_matvec_nibble(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_nibble)(args); }
-void run_decode_int8(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_int8)(args); }
-void run_decode_nibble(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_nibble)(args); }
-
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
     case DType::kInt8:
       return "dense_int8_blocked";
     case DType::kNF4:
       return "dense_nf4_blocked";
-    default:
+    case DType::kSF4:
       return "dense_sf4_blocked";
+    case DType::kQ8_0:
+      return "dense_q8_0_blocked";
+    case DType::kQ4_0:
+      return "dense_q4_0_blocked";
+    default:
+      return "dense_q4_k_blocked";
   }
 }
 
 constexpr DenseKernel kernel_of(DType dtype, std::string_view layouts,
                                 bool (*accepts)(const Layout&)) {
-  const bool is_int8 = dtype == DType::kInt8;
   return {{MatrixOp::kDense, dtype, layouts, accepts, name_of(dtype)},
           kMaxMatvecTokens,
-          is_int8 ? run_matvec_int8 : run_matvec_nibble,
-          is_int8 ? run_decode_int8 : run_decode_nibble};
+          run_matvec,
+          run_decode};
 }
 
 }  // namespace
 
 std::span<const DenseKernel> dense_quant_blocked_kernels() noexcept {
-  static constexpr DenseKernel kKernels[] = {
-      kernel_of(DType::kInt8, "interleave(*,*,*)", accepts_interleave),
-      kernel_of(DType::kNF4, "interleave(*,*,*)", accepts_interleave),
-      kernel_of(DType::kSF4, "interleave(*,*,*)", accepts_interleave),
-      kernel_of(DType::kInt8, "tile(*,*)", accepts_tile),
-      kernel_of(DType::kNF4, "tile(*,*)", accepts_tile),
-      kernel_of(DType::kSF4, "tile(*,*)", accepts_tile),
-      kernel_of(DType::kInt8, "morton(*)", accepts_morton),
-      kernel_of(DType::kNF4, "morton(*)", accepts_morton),
-      kernel_of(DType::kSF4, "morton(*)", accepts_morton),
-  };
+  static constexpr auto kKernels = [] {
+    std::array<DenseKernel, 3 * kQuantDTypes.size()> kernels{};
+    size_t n = 0;
+    for (const DType dtype : kQuantDTypes) {
+      kernels[n++] = kernel_of(dtype, "interleave(*,*,*)", accepts_interleave);
+      kernels[n++] = kernel_of(dtype, "tile(*,*)", accepts_tile);
+      kernels[n++] = kernel_of(dtype, "morton(*)", accepts_morton);
+    }
+    return kernels;
+  }();
   return kKernels;
 }
 

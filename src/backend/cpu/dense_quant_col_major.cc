@@ -1,4 +1,4 @@
-// dense for int8, nf4 and sf4 in `col_major`: sums of scaled columns, zeros and all. The order that
+// dense for the block codecs in `col_major`: sums of scaled columns, zeros and all. The order that
 // sparse() needs, here for the case that x has few zeros, and for prefill.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/dense_quant_col_major.cc"
@@ -54,10 +54,21 @@ void decode(const PanelArgs& args) {
   }
 }
 
-void matvec_int8(const MatvecArgs& args) { matvec<Int8Codec>(args); }
-void matvec_nibble(const MatvecArgs& args) { matvec<NibbleCodec>(args); }
-void decode_int8(const PanelArgs& args) { decode<Int8Codec>(args); }
-void decode_nibble(const PanelArgs& args) { decode<NibbleCodec>(args); }
+struct Matvec {
+  template <class Codec>
+  static void run(const MatvecArgs& args) {
+    matvec<Codec>(args);
+  }
+};
+struct Decode {
+  template <class Codec>
+  static void run(const PanelArgs& args) {
+    decode<Codec>(args);
+  }
+};
+
+void matvec_quant(const MatvecArgs& args) { with_codec<Matvec>(args.weights.dtype(), args); }
+void decode_quant(const PanelArgs& args) { with_codec<Decode>(args.weights.dtype(), args); }
 
 }  // namespace
 }  // namespace skein::HWY_NAMESPACE
@@ -67,39 +78,34 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_int8);
-HWY_EXPORT(matvec_nibble);
-HWY_EXPORT(decode_int8);
-HWY_EXPORT(decode_nibble);
+HWY_EXPORT(matvec_quant);
+HWY_EXPORT(decode_quant);
+
+void run_matvec(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_quant)(args); }
+void run_decode(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_quant)(args); }
 
 bool accepts(const Layout& layout) { return layout.kind == LayoutKind::kColMajor; }
 
 // As for f16: each token goes through the codes again.
 constexpr uint32_t kMaxMatvecTokens = 6;
 
-constexpr std::string_view kLayouts = "col_major";
-
-void run_matvec_int8(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_int8)(args); }
-void run_matvec_nibble(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_nibble)(args); }
-void run_decode_int8(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_int8)(args); }
-void run_decode_nibble(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_nibble)(args); }
+constexpr DenseKernel kernel_of(DType dtype, std::string_view name) {
+  return {{MatrixOp::kDense, dtype, "col_major", accepts, name},
+          kMaxMatvecTokens,
+          run_matvec,
+          run_decode};
+}
 
 }  // namespace
 
 std::span<const DenseKernel> dense_quant_col_major_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      {{MatrixOp::kDense, DType::kInt8, kLayouts, accepts, "dense_int8_col_major"},
-       kMaxMatvecTokens,
-       run_matvec_int8,
-       run_decode_int8},
-      {{MatrixOp::kDense, DType::kNF4, kLayouts, accepts, "dense_nf4_col_major"},
-       kMaxMatvecTokens,
-       run_matvec_nibble,
-       run_decode_nibble},
-      {{MatrixOp::kDense, DType::kSF4, kLayouts, accepts, "dense_sf4_col_major"},
-       kMaxMatvecTokens,
-       run_matvec_nibble,
-       run_decode_nibble},
+      kernel_of(DType::kInt8, "dense_int8_col_major"),
+      kernel_of(DType::kNF4, "dense_nf4_col_major"),
+      kernel_of(DType::kSF4, "dense_sf4_col_major"),
+      kernel_of(DType::kQ8_0, "dense_q8_0_col_major"),
+      kernel_of(DType::kQ4_0, "dense_q4_0_col_major"),
+      kernel_of(DType::kQ4K, "dense_q4_k_col_major"),
   };
   return kKernels;
 }

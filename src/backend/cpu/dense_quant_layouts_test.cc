@@ -63,7 +63,7 @@ TEST_P(DenseQuantLayoutsTest, LongRows) {
   }
 }
 
-// sf4 runs nf4's code with another table.
+// The others run the code of these two with another table or other scales.
 TEST_P(DenseQuantLayoutsTest, Blocked) {
   constexpr std::pair<uint64_t, uint64_t> kShapes[] = {{1, 65}, {17, 7}, {39, 259}};
   for (const DType dtype : {DType::kInt8, DType::kNF4}) {
@@ -76,8 +76,10 @@ TEST_P(DenseQuantLayoutsTest, Blocked) {
       check(dtype, layout, 35, 150, 2, 3);
     }
   }
-  for (const std::string& layout : kBlocked) {
-    for (const uint32_t num_tokens : {1u, 10u}) check(DType::kSF4, layout, 19, 131, num_tokens);
+  for (const DType dtype : {DType::kSF4, DType::kQ8_0, DType::kQ4_0, DType::kQ4K}) {
+    for (const std::string& layout : kBlocked) {
+      for (const uint32_t num_tokens : {1u, 10u}) check(dtype, layout, 19, 331, num_tokens);
+    }
   }
 }
 

@@ -1,9 +1,9 @@
-// dense for int8, nf4 and sf4 in `row_major`: dot products along rows, one row at a time, asked for
+// dense for the block codecs in `row_major`: dot products along rows, one row at a time, asked for
 // from memory ahead of the products (dense_row_major.cc says why).
 //
-// A block's sum(code * x) meets the block's scale once. What depends on x alone is made once for
-// all rows: x in the codec's order, zeros behind the last col, and each block's sum(x), which meets
-// the minima of int8 as one more dot product.
+// A step's sum(code * x) meets its factor once. What depends on x alone is made once for all rows:
+// x in the codec's order, zeros behind the last col, and each step's sum(x), which meets the minima
+// as one more dot product.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/dense_quant_row_major.cc"
 #include "hwy/foreach_target.h"  // must come before highway.h
@@ -32,11 +32,11 @@ template <class Codec, size_t kTokens>
 class PreparedX {
  public:
   static constexpr size_t kMaxCols = kPreparedElems / kTokens;
-  static constexpr size_t kMaxBlocks = kMaxCols / kBlockCols<Codec>;
+  static constexpr size_t kMaxSteps = kMaxCols / kStepCols<Codec>;
 
   // Of the turn of num_tokens tokens at `token`; missing ones stay as they are.
   PreparedX(const MatvecArgs& args, size_t token, size_t num_tokens, Range cols)
-      : num_blocks_(ceil_div<size_t>(cols.length(), kBlockCols<Codec>)) {
+      : num_steps_(ceil_div<size_t>(cols.length(), kStepCols<Codec>)) {
     const F32Tag d;
     for (size_t t = 0; t < kTokens; ++t) {
       // A turn that is not full repeats its last token.
@@ -44,7 +44,7 @@ class PreparedX {
       const float* x = args.x + from * args.x_stride_elems + cols.begin;
       float* to = x_ + t * kMaxCols;
       const size_t num_cols = cols.length();
-      const size_t end = num_blocks_ * kBlockCols<Codec>;
+      const size_t end = num_steps_ * kStepCols<Codec>;
       for (size_t c = 0; c < end; c += kPairElems) {
         const auto load = [&](size_t col) {
           if (col + kLanes <= num_cols) return hn::LoadU(d, x + col);
@@ -54,64 +54,91 @@ class PreparedX {
         hn::Store(pair.a, d, to + c);
         hn::Store(pair.b, d, to + c + kLanes);
       }
-      if constexpr (Codec::kBits == 8) {
-        for (size_t b = 0; b < num_blocks_; ++b) {
-          F32Vec sum = hn::Load(d, to + b * kBlockCols<Codec>);
-          for (size_t c = kLanes; c < kBlockCols<Codec>; c += kLanes) {
-            sum = hn::Add(sum, hn::Load(d, to + b * kBlockCols<Codec> + c));
+      if constexpr (kHasMin<Codec>) {
+        for (size_t b = 0; b < num_steps_; ++b) {
+          F32Vec sum = hn::Load(d, to + b * kStepCols<Codec>);
+          for (size_t c = kLanes; c < kStepCols<Codec>; c += kLanes) {
+            sum = hn::Add(sum, hn::Load(d, to + b * kStepCols<Codec> + c));
           }
           sums_[t][b] = hn::GetLane(hn::SumOfLanes(d, sum));
         }
-        std::fill(sums_[t] + num_blocks_, sums_[t] + round_up(num_blocks_, kLanes), 0.0f);
+        std::fill(sums_[t] + num_steps_, sums_[t] + round_up(num_steps_, kLanes), 0.0f);
       }
     }
   }
 
-  size_t num_blocks() const { return num_blocks_; }
-  const float* block(size_t token, size_t b) const {
-    return x_ + token * kMaxCols + b * kBlockCols<Codec>;
+  size_t num_steps() const { return num_steps_; }
+  const float* step(size_t token, size_t b) const {
+    return x_ + token * kMaxCols + b * kStepCols<Codec>;
   }
-  // Of int8; zero from num_blocks() to the next multiple of kLanes.
+  // Of codecs with minima; zero from num_steps() to the next multiple of kLanes.
   const float* sums(size_t token) const { return sums_[token]; }
 
  private:
   HWY_ALIGN float x_[kPreparedElems];
-  HWY_ALIGN float sums_[kTokens][Codec::kBits == 8 ? kMaxBlocks : 1];
-  size_t num_blocks_;
+  HWY_ALIGN float sums_[kTokens][kHasMin<Codec> ? kMaxSteps : 1];
+  size_t num_steps_;
 };
 
-// The scales of one row and segment as floats.
+// The factors of one row and segment as floats.
 template <class Codec, size_t kTokens>
-struct RowSteps {
-  static constexpr size_t kMaxBlocks = PreparedX<Codec, kTokens>::kMaxBlocks;
-  HWY_ALIGN float steps[kMaxBlocks];
+struct RowFactors {
+  static constexpr size_t kMaxSteps = PreparedX<Codec, kTokens>::kMaxSteps;
+  HWY_ALIGN float factors[kMaxSteps];
 
-  // Returns in sums[t] what the minima add to the row's product, in lanes.
+  // `scales`: of the segment's first block. Returns in sums[t] what the minima add to the row's
+  // product, in lanes.
   HWY_INLINE void load(const uint8_t* scales, const PreparedX<Codec, kTokens>& x, F32Vec* sums) {
     const F32Tag d;
-    constexpr size_t kScaleBytes = sizeof(typename Codec::Scale);
     HWY_UNROLL(16)
     for (size_t t = 0; t < kTokens; ++t) sums[t] = hn::Zero(d);
-    for (size_t b = 0; b < x.num_blocks(); b += kLanes) {
-      const size_t n = std::min(kLanes, x.num_blocks() - b);
-      HWY_ALIGN uint8_t copy[kLanes * kScaleBytes] = {};
-      const uint8_t* from = scales + b * kScaleBytes;
-      if (n < kLanes) std::memcpy(copy, from, n * kScaleBytes);
-      const auto loaded = Codec::load_steps(n < kLanes ? copy : from);
-      if constexpr (Codec::kBits == 8) {
-        hn::Store(loaded.steps.step, d, steps + b);
-        HWY_UNROLL(16)
-        for (size_t t = 0; t < kTokens; ++t) {
-          sums[t] = hn::MulAdd(loaded.steps.min, hn::Load(d, x.sums(t) + b), sums[t]);
-        }
-      } else {
-        hn::Store(loaded.absmax, d, steps + b);
+    if constexpr (Codec::kRuns > 1) {
+      load_runs(scales, x, sums);
+    } else {
+      for (size_t b = 0; b < x.num_steps(); b += kLanes) {
+        // Steps side by side are as good as rows side by side.
+        const size_t n = std::min(kLanes, x.num_steps() - b);
+        const ScalePlace from = {scales + b * Codec::kWordBytes, 0, 0};
+        CopiedScales<Codec, kLanes> copy;
+        if (n < kLanes) copy.copy(from, n);
+        const auto steps = Codec::load_steps(n < kLanes ? copy.at(0) : from);
+        hn::Store(steps.factor, d, factors + b);
+        if constexpr (kHasMin<Codec>) add_mins(steps.min, b, x, sums);
       }
     }
   }
+
+ private:
+  // q4_k: a block has the factors and minima of eight steps.
+  HWY_INLINE void load_runs(const uint8_t* scales, const PreparedX<Codec, kTokens>& x,
+                            F32Vec* sums) {
+    const F32Tag d;
+    HWY_ALIGN float mins[kMaxSteps];
+    const size_t end = round_up(x.num_steps(), HWY_MAX(size_t{Codec::kRuns}, kLanes));
+    std::fill(mins + x.num_steps(), mins + end, 0.0f);
+    for (size_t b = 0; b < x.num_steps(); ++b) {
+      if (b % Codec::kRuns == 0) {
+        std::memcpy(&scale_, scales + b / Codec::kRuns * sizeof(scale_), sizeof(scale_));
+      }
+      const RunStep step = run_step(scale_, static_cast<uint32_t>(b % Codec::kRuns));
+      factors[b] = step.factor;
+      mins[b] = -step.min;
+    }
+    for (size_t b = 0; b < x.num_steps(); b += kLanes) add_mins(hn::Load(d, mins + b), b, x, sums);
+  }
+
+  HWY_INLINE void add_mins(F32Vec mins, size_t b, const PreparedX<Codec, kTokens>& x,
+                           F32Vec* sums) {
+    HWY_UNROLL(16)
+    for (size_t t = 0; t < kTokens; ++t) {
+      sums[t] = hn::MulAdd(mins, hn::Load(F32Tag(), x.sums(t) + b), sums[t]);
+    }
+  }
+
+  Q4KScale scale_;
 };
 
-// sums[t] += step * codes * x of one block.
+// sums[t] += factor * codes * x of one step.
 template <class Codec, size_t kTokens>
 HWY_INLINE void add_block(const Codec& codec, const uint8_t* codes,
                           const PreparedX<Codec, kTokens>& x, size_t b, float step, F32Vec* sums) {
@@ -120,11 +147,11 @@ HWY_INLINE void add_block(const Codec& codec, const uint8_t* codes,
   HWY_UNROLL(16)
   for (size_t t = 0; t < kTokens; ++t) acc[t] = {hn::Zero(d), hn::Zero(d)};
   HWY_UNROLL(16)
-  for (size_t p = 0; p < kBlockCols<Codec> / kPairElems; ++p) {
+  for (size_t p = 0; p < kStepCols<Codec> / kPairElems; ++p) {
     const VecPair w = codec.load_pair(codes + p * kPairBytes<Codec>);
     HWY_UNROLL(16)
     for (size_t t = 0; t < kTokens; ++t) {
-      const float* from = x.block(t, b) + p * kPairElems;
+      const float* from = x.step(t, b) + p * kPairElems;
       const F32Vec xa = hn::Load(d, from), xb = hn::Load(d, from + kLanes);
       acc[t] = {hn::MulAdd(w.a, xa, acc[t].a), hn::MulAdd(w.b, xb, acc[t].b)};
     }
@@ -143,31 +170,28 @@ HWY_NOINLINE void multiply_segment(const MatvecArgs& args, size_t token, size_t 
   const Codec codec(args.weights.dtype());
   const PreparedX<Codec, kTokens> x(args, token, num_tokens, cols);
   const auto& mapping = mapping_as<RowMajor>(args.weights);
-  const auto& scales_mapping = args.weights.scales_mapping();
+  const Scales<Codec> scales(args.weights);
   const uint8_t* codes = reinterpret_cast<const uint8_t*>(args.weights.host_data());
-  const uint8_t* scales = reinterpret_cast<const uint8_t*>(args.weights.scales_data());
   const bool add = args.add || cols.begin != 0;
-  constexpr size_t kBytes = kBlockCols<Codec> * Codec::kBits / 8;
-  RowSteps<Codec, kTokens> steps;
+  constexpr size_t kBytes = kStepCols<Codec> * Codec::kBits / 8;
+  RowFactors<Codec, kTokens> factors;
   for (uint64_t row = args.rows.begin; row < args.rows.end; ++row) {
     F32Vec sums[kTokens];
-    steps.load(scales + scales_mapping(row, cols.begin / kBlockCols<Codec>) *
-                            sizeof(typename Codec::Scale),
-               x, sums);
+    factors.load(scales.at(row, cols.begin / kStepCols<Codec>).p, x, sums);
     const uint64_t elem = mapping(row, cols.begin);
-    const size_t direct = begins_byte<Codec>(elem) ? cols.length() / kBlockCols<Codec> : 0;
+    const size_t direct = begins_byte<Codec>(elem) ? cols.length() / kStepCols<Codec> : 0;
     const uint8_t* p = byte_of<Codec>(codes, elem);
     for (size_t b = 0; b < direct; ++b, p += kBytes) {
       HWY_UNROLL(16)
       for (size_t bytes = 0; bytes < kBytes; bytes += 64) prefetch_l2(p + kPrefetchBytes + bytes);
-      add_block(codec, p, x, b, steps.steps[b], sums);
+      add_block(codec, p, x, b, factors.factors[b], sums);
     }
-    for (size_t b = direct; b < x.num_blocks(); ++b) {
+    for (size_t b = direct; b < x.num_steps(); ++b) {
       HWY_ALIGN uint8_t copy[kBytes] = {};
-      const uint64_t first = b * kBlockCols<Codec>;
+      const uint64_t first = b * kStepCols<Codec>;
       copy_codes<Codec>(codes, elem + first,
-                        std::min<uint64_t>(kBlockCols<Codec>, cols.length() - first), copy);
-      add_block(codec, copy, x, b, steps.steps[b], sums);
+                        std::min<uint64_t>(kStepCols<Codec>, cols.length() - first), copy);
+      add_block(codec, copy, x, b, factors.factors[b], sums);
     }
     for (size_t t = 0; t < num_tokens; ++t) {
       const float total = hn::GetLane(hn::SumOfLanes(d, sums[t]));
@@ -207,13 +231,12 @@ HWY_NOINLINE void decode(const PanelArgs& args) {
   const Codec codec(args.weights.dtype());
   const auto& mapping = mapping_as<RowMajor>(args.weights);
   const uint8_t* codes = reinterpret_cast<const uint8_t*>(args.weights.host_data());
-  const uint8_t* scales = reinterpret_cast<const uint8_t*>(args.weights.scales_data());
-  constexpr size_t kScaleBytes = sizeof(typename Codec::Scale);
-  HWY_ALIGN float four[4][kBlockCols<Codec>] = {};
+  const Scales<Codec> scales(args.weights);
+  HWY_ALIGN float four[4][kStepCols<Codec>] = {};
   const uint64_t end_col = args.col + args.num_cols;
   for (uint64_t col = args.col; col < end_col;) {
-    const uint64_t block = col / kBlockCols<Codec>;
-    const size_t num_cols = HWY_MIN(end_col, (block + 1) * kBlockCols<Codec>) - col;
+    const uint64_t step = col / kStepCols<Codec>;
+    const size_t num_cols = HWY_MIN(end_col, (step + 1) * kStepCols<Codec>) - col;
     for (uint32_t r = 0; r < kPanelRows; r += 4) {
       for (uint32_t i = 0; i < 4; ++i) {
         if (r + i >= args.num_rows) {
@@ -221,11 +244,10 @@ HWY_NOINLINE void decode(const PanelArgs& args) {
           continue;
         }
         const uint64_t row = args.row + r + i;
-        const auto steps =
-            Codec::repeat_steps(scales + args.weights.scales_mapping()(row, block) * kScaleBytes);
+        const auto steps = repeat_steps<Codec>(scales.at(row, step));
         const uint64_t elem = mapping(row, col);
-        HWY_ALIGN uint8_t copy[kBlockCols<Codec> * Codec::kBits / 8] = {};
-        const bool direct = num_cols == kBlockCols<Codec> && begins_byte<Codec>(elem);
+        HWY_ALIGN uint8_t copy[kStepCols<Codec> * Codec::kBits / 8] = {};
+        const bool direct = num_cols == kStepCols<Codec> && begins_byte<Codec>(elem);
         if (!direct) copy_codes<Codec>(codes, elem, num_cols, copy);
         const uint8_t* p = direct ? byte_of<Codec>(codes, elem) : copy;
         for (size_t c = 0; c < num_cols; c += kPairElems, p += kPairBytes<Codec>) {
@@ -234,17 +256,28 @@ HWY_NOINLINE void decode(const PanelArgs& args) {
           hn::Store(steps.weight(w.b), d, four[i] + c + kLanes);
         }
       }
-      transpose_4_rows(four[0], kBlockCols<Codec>, num_cols,
+      transpose_4_rows(four[0], kStepCols<Codec>, num_cols,
                        args.panel + (col - args.col) * kPanelRows + r, kPanelRows);
     }
     col += num_cols;
   }
 }
 
-void matvec_int8(const MatvecArgs& args) { matvec<Int8Codec>(args); }
-void matvec_nibble(const MatvecArgs& args) { matvec<NibbleCodec>(args); }
-void decode_int8(const PanelArgs& args) { decode<Int8Codec>(args); }
-void decode_nibble(const PanelArgs& args) { decode<NibbleCodec>(args); }
+struct Matvec {
+  template <class Codec>
+  static void run(const MatvecArgs& args) {
+    matvec<Codec>(args);
+  }
+};
+struct Decode {
+  template <class Codec>
+  static void run(const PanelArgs& args) {
+    decode<Codec>(args);
+  }
+};
+
+void matvec_quant(const MatvecArgs& args) { with_codec<Matvec>(args.weights.dtype(), args); }
+void decode_quant(const PanelArgs& args) { with_codec<Decode>(args.weights.dtype(), args); }
 
 }  // namespace
 }  // namespace skein::HWY_NAMESPACE
@@ -254,38 +287,33 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_int8);
-HWY_EXPORT(matvec_nibble);
-HWY_EXPORT(decode_int8);
-HWY_EXPORT(decode_nibble);
+HWY_EXPORT(matvec_quant);
+HWY_EXPORT(decode_quant);
+
+void run_matvec(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_quant)(args); }
+void run_decode(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_quant)(args); }
 
 bool accepts(const Layout& layout) { return layout.kind == LayoutKind::kRowMajor; }
 
 constexpr uint32_t kMaxMatvecTokens = 12;
 
-constexpr std::string_view kLayouts = "row_major";
-
-void run_matvec_int8(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_int8)(args); }
-void run_matvec_nibble(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_nibble)(args); }
-void run_decode_int8(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_int8)(args); }
-void run_decode_nibble(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_nibble)(args); }
+constexpr DenseKernel kernel_of(DType dtype, std::string_view name) {
+  return {{MatrixOp::kDense, dtype, "row_major", accepts, name},
+          kMaxMatvecTokens,
+          run_matvec,
+          run_decode};
+}
 
 }  // namespace
 
 std::span<const DenseKernel> dense_quant_row_major_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      {{MatrixOp::kDense, DType::kInt8, kLayouts, accepts, "dense_int8_row_major"},
-       kMaxMatvecTokens,
-       run_matvec_int8,
-       run_decode_int8},
-      {{MatrixOp::kDense, DType::kNF4, kLayouts, accepts, "dense_nf4_row_major"},
-       kMaxMatvecTokens,
-       run_matvec_nibble,
-       run_decode_nibble},
-      {{MatrixOp::kDense, DType::kSF4, kLayouts, accepts, "dense_sf4_row_major"},
-       kMaxMatvecTokens,
-       run_matvec_nibble,
-       run_decode_nibble},
+      kernel_of(DType::kInt8, "dense_int8_row_major"),
+      kernel_of(DType::kNF4, "dense_nf4_row_major"),
+      kernel_of(DType::kSF4, "dense_sf4_row_major"),
+      kernel_of(DType::kQ8_0, "dense_q8_0_row_major"),
+      kernel_of(DType::kQ4_0, "dense_q4_0_row_major"),
+      kernel_of(DType::kQ4K, "dense_q4_k_row_major"),
   };
   return kKernels;
 }

@@ -15,7 +15,7 @@ class DenseQuantTest : public DenseTest {};
 // Those with special kernels (dense_quant_layouts_test.cc has the others): blocks as long as those
 // of scales, longer, shorter, of no part of one, with gaps between them.
 std::vector<std::string> layouts_of(DType dtype) {
-  return dtype == DType::kInt8
+  return element_bits(dtype) == 8
              ? std::vector<std::string>{"interleave(16,128,4)", "interleave(16,256,4)",
                                         "interleave(16,32,4)",  "interleave(16,4,4)",
                                         "interleave(16,96,4)",  "interleave(16,132,4)@256B"}
@@ -83,6 +83,7 @@ TEST_P(DenseQuantTest, FastRunsWhereTheTargetHasIt) {
 TEST_P(DenseQuantTest, FastInSeveralPasses) {
   check(DType::kInt8, "interleave(16,128,4)", 17, 6000, 180);
   check(DType::kNF4, "interleave(16,64,8)", 17, 6000, 180);
+  check(DType::kQ4K, "interleave(16,256,8)", 17, 6000, 180);
 }
 
 // x of zeros, of one element, and so small that its scale has no reciprocal.

@@ -6,6 +6,7 @@
 #include "backend/cpu/gather.h"
 #include "backend/cpu/gather_kernel.h"
 #include "backend/cpu/matmul-inl.h"
+#include "tensor/decode_row.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
@@ -43,7 +44,8 @@ void gather_of(const Tensor& weights, uint64_t row, float* y) {
     case DType::kBF16:
       return gather_as<BF16>(weights, row, y);
     default:
-      return;  // the embedding is plain: no gather kernel is registered for codes
+      record_executed_cpu_target(HWY_TARGET);
+      return decode_row(weights, row, {y, weights.cols()});
   }
 }
 
@@ -66,6 +68,9 @@ std::span<const KernelInfo> gather_kernels() noexcept {
       {MatrixOp::kGather, DType::kF32, "any layout", accepts, "gather_f32"},
       {MatrixOp::kGather, DType::kF16, "any layout", accepts, "gather_f16"},
       {MatrixOp::kGather, DType::kBF16, "any layout", accepts, "gather_bf16"},
+      {MatrixOp::kGather, DType::kQ8_0, "any layout", accepts, "gather_q8_0"},
+      {MatrixOp::kGather, DType::kQ4_0, "any layout", accepts, "gather_q4_0"},
+      {MatrixOp::kGather, DType::kQ4K, "any layout", accepts, "gather_q4_k"},
   };
   return kKernels;
 }

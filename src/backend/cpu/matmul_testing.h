@@ -53,8 +53,8 @@ inline std::unique_ptr<ThreadPool> make_pool(uint32_t num_threads) {
 struct TestWeights {
   Tensor tensor;
   std::vector<double> values;
-  // How large the terms are whose sum an int8 element is, |min| + q / 255 * range; empty for other
-  // dtypes, where an element is one term.
+  // How large the terms are whose sum an element of int8 or q4_k is, |min| + |w - min|; empty for
+  // other dtypes, where an element is one term.
   std::vector<double> terms = {};
 
   double at(uint64_t row, uint64_t col) const { return values[row * tensor.cols() + col]; }
@@ -95,7 +95,8 @@ inline void fill_blocks(std::mt19937& rng, TestWeights& weights) {
   const Tensor& tensor = weights.tensor;
   const DType dtype = tensor.dtype();
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
-  if (dtype == DType::kInt8) weights.terms.resize(weights.values.size());
+  const bool has_min = dtype == DType::kInt8 || dtype == DType::kQ4K;
+  if (has_min) weights.terms.resize(weights.values.size());
   std::vector<float> block;
   for (uint64_t row = 0; row < tensor.rows(); ++row) {
     for (uint64_t col = 0; col < tensor.cols(); col += block_cols(dtype)) {
@@ -106,15 +107,14 @@ inline void fill_blocks(std::mt19937& rng, TestWeights& weights) {
       for (float& value : block) {
         value = (kind == 1 || kind == 2 ? 0.0f : centre) + spread * uniform(rng);
       }
-      const testing::StoredBlock stored =
+      const testing::BlockScale scale =
           testing::store_block(tensor.host_data(), tensor.mapping(), dtype, row, col, block);
-      const double min = static_cast<double>(f32_from(stored.int8.min));
-      for (uint64_t i = 0; i < block.size(); ++i) {
+      for (uint32_t i = 0; i < block.size(); ++i) {
         const uint64_t at = row * tensor.cols() + col + i;
         weights.values[at] = static_cast<double>(block[i]);
-        if (dtype == DType::kInt8) {
-          weights.terms[at] = std::abs(min) + std::abs(weights.values[at] - min);
-        }
+        if (!has_min) continue;
+        const auto min = static_cast<double>(testing::offset_in_block(dtype, scale.data(), i));
+        weights.terms[at] = std::abs(min) + std::abs(weights.values[at] - min);
       }
     }
   }
@@ -200,8 +200,8 @@ inline double int8_slack(const TestWeights& weights, const float* x, uint64_t ro
   const DType dtype = weights.tensor.dtype();
   const uint64_t cols = weights.tensor.cols();
   double slack = 0;
-  for (uint64_t begin = 0; begin < cols; begin += block_cols(dtype)) {
-    const uint64_t end = std::min<uint64_t>(begin + block_cols(dtype), cols);
+  for (uint64_t begin = 0; begin < cols; begin += step_cols(dtype)) {
+    const uint64_t end = std::min<uint64_t>(begin + step_cols(dtype), cols);
     double max_x = 0, sum_x = 0, max_w = 0, sum_w = 0;
     for (uint64_t col = begin; col < end; ++col) {
       max_x = std::max(max_x, std::abs(static_cast<double>(x[col])));

@@ -56,6 +56,18 @@ HWY_INLINE F32Vec load_int8_codes(const uint8_t* p) {
 #endif
 }
 
+// kLanes signed codes that lie side by side.
+HWY_INLINE F32Vec load_signed_codes(const uint8_t* p) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(F32Tag(), static_cast<float>(static_cast<int8_t>(*p)));
+#else
+  const hn::RebindToSigned<F32Tag> d;
+  const hn::Rebind<int8_t, F32Tag> d8;
+  return hn::ConvertTo(F32Tag(),
+                       hn::PromoteTo(d, hn::LoadU(d8, reinterpret_cast<const int8_t*>(p))));
+#endif
+}
+
 // kLanes 4-bit codes that lie side by side from element `elem` on, even or odd, in the low 4 bits
 // of each lane; the other bits are anything. Reads up to 12 bytes from the first code's.
 HWY_INLINE U32Vec load_nibbles(const uint8_t* codes, uint64_t elem) {
@@ -154,10 +166,38 @@ HWY_INLINE Int8Steps load_int8_steps(const Int8Scale* p) {
   return {min, hn::Mul(hn::Sub(max, min), hn::Set(d, 1.0f / 255.0f))};
 }
 
-// kLanes scales of nf4 or sf4 that lie side by side.
-HWY_INLINE F32Vec load_absmaxes(const AbsmaxScale* p) {
-  static_assert(sizeof(AbsmaxScale) == sizeof(F16));
+// kLanes f16 scales that lie side by side: absmax of nf4 and sf4, d of q8_0 and q4_0.
+HWY_INLINE F32Vec load_factors(const uint8_t* p) {
+  static_assert(sizeof(AbsmaxScale) == sizeof(F16) && sizeof(FactorScale) == sizeof(F16));
   return load_weights(F32Tag(), reinterpret_cast<const F16*>(p));
+}
+
+// w = factor * code - min of one run of q4_k, of kLanes rows whose scales lie word by word
+// (tensor/sections.h): word i of the rows at p + i * word_stride.
+struct Q4KSteps {
+  F32Vec factor;
+  F32Vec min;
+};
+
+HWY_INLINE Q4KSteps load_q4_k_steps(const uint8_t* p, uint64_t word_stride, uint32_t run) {
+  const U32Tag d;
+  const auto set = [d](uint32_t bits) HWY_ATTR { return hn::Set(d, bits); };
+  const U32Vec scales = load_u32(p);
+  const auto shift = static_cast<int>(run % 4 * 8);
+  U32Vec factor = hn::ShiftRightSame(load_u32(p + word_stride), shift);
+  U32Vec min = hn::ShiftRightSame(load_u32(p + 2 * word_stride), shift);
+  if (run < 4) {
+    factor = hn::And(factor, set(63));
+    min = hn::And(min, set(63));
+  } else {
+    // The upper two bits lie above those of the run four before.
+    const U32Vec low = hn::ShiftRightSame(load_u32(p + 3 * word_stride), shift);
+    factor = hn::Or(hn::And(low, set(15)), hn::And(hn::ShiftRight<2>(factor), set(48)));
+    min =
+        hn::Or(hn::And(hn::ShiftRight<4>(low), set(15)), hn::And(hn::ShiftRight<2>(min), set(48)));
+  }
+  return {hn::Mul(f32_from_f16_lanes(hn::And(scales, set(0xffff))), f32_of(factor)),
+          hn::Mul(f32_from_f16_lanes(hn::ShiftRight<16>(scales)), f32_of(min))};
 }
 
 }  // namespace skein::HWY_NAMESPACE

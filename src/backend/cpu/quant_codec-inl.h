@@ -1,6 +1,9 @@
 // The block codecs as types, for kernels that are one template for all of them: how two vectors of
-// codes become floats, and what a block's scale does to them. nf4 and sf4 are one type, whose table
-// is chosen at run time. Compiled once per target.
+// codes become floats, and what a scale does to them. nf4 and sf4 are one type, whose table is
+// chosen at run time. Compiled once per target.
+//
+// A *step* is step_cols() cols of a row, which meet one factor and, of int8 and q4_k, one minimum:
+// a block, or a run of q4_k.
 //
 // A *pair* is 2 * kLanes codes that lie side by side from a byte on. 4-bit codes come out of memory
 // cheapest in another order, so a pair of vectors has an order of the codec's: in_order() makes it
@@ -9,7 +12,9 @@
 #include <cstring>
 
 #include "backend/cpu/quant-inl.h"
+#include "base/check.h"
 #include "hwy/highway.h"
+#include "tensor/tensor.h"
 
 #if defined(SKEIN_QUANT_CODEC_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKEIN_QUANT_CODEC_INL_H
@@ -104,83 +109,262 @@ HWY_INLINE VecPair nibbles_from_order(VecPair v) {
 
 #endif
 
-// w = code * step + min of a block.
-struct Int8Codec {
-  static constexpr DType kDType = DType::kInt8;
-  static constexpr uint32_t kBits = 8;
-  using Scale = Int8Scale;
+// Where the scales of neighbouring rows lie for one step: those of row i at p + i * kWordBytes, of
+// each word.
+struct ScalePlace {
+  const uint8_t* p;
+  uint64_t word_stride;  // in bytes, from a word to the next; 0 where there is one
+  uint32_t run;          // which step of its block
+};
 
-  explicit Int8Codec(DType) {}
+template <DType kType>
+struct CodecShape {
+  static constexpr DType kDType = kType;
+  static constexpr uint32_t kBits = element_bits(kType);
+  static constexpr uint32_t kStepCols = step_cols(kType);
+  static constexpr uint32_t kRuns = block_cols(kType) / kStepCols;
+  static constexpr uint32_t kWords = scale_words(kType);
+  static constexpr uint32_t kWordBytes = scale_word_bytes(kType);
+  static constexpr size_t kChunk = 32 / kBits;  // codes of a 32-bit lane
+};
 
+// Of kLanes rows: w = code * factor + min.
+struct FactorsAndMins {
+  static constexpr bool kHasMin = true;
+  F32Vec factor;
+  F32Vec min;
+
+  HWY_INLINE F32Vec weight(F32Vec code) const { return hn::MulAdd(code, factor, min); }
+  // y + sum over a step of w x, from the sums of code * x and of x.
+  HWY_INLINE F32Vec add(F32Vec code_x, F32Vec sum_x, F32Vec y) const {
+    return hn::MulAdd(code_x, factor, hn::MulAdd(min, sum_x, y));
+  }
+  // That of the first row in all lanes.
+  HWY_INLINE FactorsAndMins first_row() const {
+    return {hn::Set(F32Tag(), hn::GetLane(factor)), hn::Set(F32Tag(), hn::GetLane(min))};
+  }
+};
+
+// w = code * factor.
+struct Factors {
+  static constexpr bool kHasMin = false;
+  F32Vec factor;
+
+  HWY_INLINE F32Vec weight(F32Vec code) const { return hn::Mul(code, factor); }
+  HWY_INLINE F32Vec add(F32Vec code_x, F32Vec, F32Vec y) const {
+    return hn::MulAdd(code_x, factor, y);
+  }
+  HWY_INLINE Factors first_row() const { return {hn::Set(F32Tag(), hn::GetLane(factor))}; }
+};
+
+// Codes of a byte.
+template <DType kType>
+struct ByteCodec : CodecShape<kType> {
+  static constexpr bool kIsSigned = kType == DType::kQ8_0;
+
+  explicit ByteCodec(DType) {}
+
+  static HWY_INLINE F32Vec load_codes(const uint8_t* p) {
+    return kIsSigned ? load_signed_codes(p) : load_int8_codes(p);
+  }
   HWY_INLINE VecPair load_pair(const uint8_t* p) const {
-    return {load_int8_codes(p), load_int8_codes(p + kLanes)};
+    return {load_codes(p), load_codes(p + kLanes)};
   }
   static HWY_INLINE VecPair in_order(VecPair v) { return v; }
   static HWY_INLINE VecPair from_order(VecPair v) { return v; }
 
-  // Of kLanes rows.
-  struct Steps {
-    Int8Steps steps;
-    // A weight of these rows.
-    HWY_INLINE F32Vec weight(F32Vec code) const { return hn::MulAdd(code, steps.step, steps.min); }
-    // y + sum over a block of w x, from the sums of code * x and of x.
-    HWY_INLINE F32Vec add(F32Vec code_x, F32Vec sum_x, F32Vec y) const {
-      return hn::MulAdd(code_x, steps.step, hn::MulAdd(steps.min, sum_x, y));
+  // The code of the lowest byte of each lane; the next one comes down.
+  HWY_INLINE F32Vec take(U32Vec& bits) const {
+    F32Vec codes;
+    if constexpr (kIsSigned) {
+      const hn::RebindToSigned<F32Tag> d;
+      const auto high = hn::BitCast(d, hn::ShiftLeft<24>(bits));
+      codes = hn::ConvertTo(F32Tag(), hn::ShiftRight<24>(high));
+    } else {
+      codes = f32_of(hn::And(bits, hn::Set(U32Tag(), 0xffu)));
     }
-  };
-  static HWY_INLINE Steps load_steps(const uint8_t* p) {
-    return {load_int8_steps(reinterpret_cast<const Int8Scale*>(p))};
-  }
-  // One scale for all lanes.
-  static HWY_INLINE Steps repeat_steps(const uint8_t* p) {
-    Int8Scale scale;
-    std::memcpy(&scale, p, sizeof(scale));
-    const float min = f32_from(scale.min);
-    const float step = (f32_from(scale.max) - min) * (1.0f / 255.0f);
-    return {{hn::Set(F32Tag(), min), hn::Set(F32Tag(), step)}};
+    bits = hn::ShiftRight<8>(bits);
+    return codes;
   }
 };
 
-// w = code * absmax of a block.
-struct NibbleCodec {
-  static constexpr DType kDType = DType::kNF4;  // sf4's block and scale are the same
-  static constexpr uint32_t kBits = 4;
-  using Scale = AbsmaxScale;
+struct Int8Codec : ByteCodec<DType::kInt8> {
+  using ByteCodec::ByteCodec;
+  using Steps = FactorsAndMins;
+  static HWY_INLINE Steps load_steps(ScalePlace at) {
+    const Int8Steps steps = load_int8_steps(reinterpret_cast<const Int8Scale*>(at.p));
+    return {steps.step, steps.min};
+  }
+};
 
-  explicit NibbleCodec(DType dtype) : table(code_table(dtype)) {}
+struct Q8Codec : ByteCodec<DType::kQ8_0> {
+  using ByteCodec::ByteCodec;
+  using Steps = Factors;
+  static HWY_INLINE Steps load_steps(ScalePlace at) { return {load_factors(at.p)}; }
+};
+
+// Codes of 4 bits. Those of q4_0 and q4_k are integers, which are quicker converted than looked up
+// where a table of 16 is no register.
+template <DType kType>
+class NibbleCodec : public CodecShape<kType> {
+ public:
+  explicit NibbleCodec(DType dtype) : table_(code_table(dtype)) {}
 
   HWY_INLINE VecPair load_pair(const uint8_t* p) const {
     const NibblePair codes = load_nibble_pair(p);
-    return {table(codes.a), table(codes.b)};
+    return {value(codes.a), value(codes.b)};
   }
   static HWY_INLINE VecPair in_order(VecPair v) { return nibbles_in_order(v); }
   static HWY_INLINE VecPair from_order(VecPair v) { return nibbles_from_order(v); }
 
-  struct Steps {
-    F32Vec absmax;
-    HWY_INLINE F32Vec weight(F32Vec code) const { return hn::Mul(code, absmax); }
-    HWY_INLINE F32Vec add(F32Vec code_x, F32Vec, F32Vec y) const {
-      return hn::MulAdd(code_x, absmax, y);
-    }
-  };
-  static HWY_INLINE Steps load_steps(const uint8_t* p) {
-    return {load_absmaxes(reinterpret_cast<const AbsmaxScale*>(p))};
-  }
-  static HWY_INLINE Steps repeat_steps(const uint8_t* p) {
-    AbsmaxScale scale;
-    std::memcpy(&scale, p, sizeof(scale));
-    return {hn::Set(F32Tag(), f32_from(scale.absmax))};
+  // As ByteCodec's.
+  HWY_INLINE F32Vec take(U32Vec& bits) const {
+    const F32Vec codes = value(bits);
+    bits = hn::ShiftRight<4>(bits);
+    return codes;
   }
 
-  NibbleTable table;
+ private:
+  static constexpr bool kIsConverted =
+      is_ggml_codec(kType) && !(HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3);
+
+  // Of the low 4 bits of each lane.
+  HWY_INLINE F32Vec value(U32Vec codes) const {
+    if constexpr (kIsConverted) {
+      const F32Vec number = f32_of(hn::And(codes, hn::Set(U32Tag(), 15u)));
+      return kType == DType::kQ4K ? number : hn::Sub(number, hn::Set(F32Tag(), 8.0f));
+    } else {
+      return table_(codes);
+    }
+  }
+
+  NibbleTable table_;
 };
 
+// nf4; sf4's block and scale are the same.
+struct TableCodec : NibbleCodec<DType::kNF4> {
+  using NibbleCodec::NibbleCodec;
+  using Steps = Factors;
+  static HWY_INLINE Steps load_steps(ScalePlace at) { return {load_factors(at.p)}; }
+};
+
+struct Q4Codec : NibbleCodec<DType::kQ4_0> {
+  using NibbleCodec::NibbleCodec;
+  using Steps = Factors;
+  static HWY_INLINE Steps load_steps(ScalePlace at) { return {load_factors(at.p)}; }
+};
+
+struct Q4KCodec : NibbleCodec<DType::kQ4K> {
+  using NibbleCodec::NibbleCodec;
+  using Steps = FactorsAndMins;
+  static HWY_INLINE Steps load_steps(ScalePlace at) {
+    const Q4KSteps steps = load_q4_k_steps(at.p, at.word_stride, at.run);
+    return {steps.factor, hn::Neg(steps.min)};
+  }
+};
+
+// Calls Op::run<Codec>(arguments...) for the codec of a quantized dtype.
+template <class Op, class... Args>
+HWY_INLINE void with_codec(DType dtype, const Args&... args) {
+  switch (dtype) {
+    case DType::kInt8:
+      return Op::template run<Int8Codec>(args...);
+    case DType::kNF4:
+    case DType::kSF4:
+      return Op::template run<TableCodec>(args...);
+    case DType::kQ8_0:
+      return Op::template run<Q8Codec>(args...);
+    case DType::kQ4_0:
+      return Op::template run<Q4Codec>(args...);
+    case DType::kQ4K:
+      return Op::template run<Q4KCodec>(args...);
+    default:
+      break;
+  }
+  check_failed(__FILE__, __LINE__, "the tensor is quantized");
+}
+
 template <class Codec>
-inline constexpr uint32_t kBlockCols = block_cols(Codec::kDType);
+inline constexpr uint32_t kStepCols = Codec::kStepCols;
+template <class Codec>
+inline constexpr bool kHasMin = Codec::Steps::kHasMin;
 // Of a pair.
 inline constexpr size_t kPairElems = 2 * kLanes;
 template <class Codec>
 inline constexpr size_t kPairBytes = kPairElems* Codec::kBits / 8;
+
+// The scales of a tensor of the codec.
+template <class Codec>
+class Scales {
+ public:
+  explicit Scales(const Tensor& weights)
+      : data_(reinterpret_cast<const uint8_t*>(weights.scales_data())),
+        mapping_(weights.scales_mapping()) {}
+
+  // Of the rows from `row` on, as far as they lie side by side, and cols [step * kStepCols, ...).
+  HWY_INLINE ScalePlace at(uint64_t row, uint64_t step) const {
+    const uint64_t first = step / Codec::kRuns * Codec::kWords;
+    const uint64_t index = mapping_(row, first);
+    uint64_t stride = 0;
+    if constexpr (Codec::kWords > 1) {
+      stride = (mapping_(row, first + 1) - index) * Codec::kWordBytes;
+    }
+    return {data_ + index * Codec::kWordBytes, stride, static_cast<uint32_t>(step % Codec::kRuns)};
+  }
+
+  const AnyMapping& mapping() const { return mapping_; }
+
+ private:
+  const uint8_t* data_;
+  const AnyMapping& mapping_;
+};
+
+// The scales `num_rows` rows further.
+template <class Codec>
+HWY_INLINE ScalePlace skip_rows(ScalePlace at, size_t num_rows) {
+  at.p += num_rows * Codec::kWordBytes;
+  return at;
+}
+
+// Copies of the scales of up to kMaxRows rows, with zeros behind them, so that whole vectors of
+// steps may be loaded.
+template <class Codec, size_t kMaxRows>
+class CopiedScales {
+ public:
+  // Rows that lie side by side.
+  HWY_INLINE void copy(ScalePlace from, size_t num_rows) {
+    for (size_t w = 0; w < Codec::kWords; ++w) {
+      std::memcpy(bytes_[w], from.p + w * from.word_stride, num_rows * Codec::kWordBytes);
+      std::memset(bytes_[w] + num_rows * Codec::kWordBytes, 0,
+                  (kRoom - num_rows) * Codec::kWordBytes);
+    }
+    run_ = from.run;
+  }
+  // Of one row, to place i.
+  HWY_INLINE void copy_row(ScalePlace from, size_t i) {
+    for (size_t w = 0; w < Codec::kWords; ++w) {
+      std::memcpy(bytes_[w] + i * Codec::kWordBytes, from.p + w * from.word_stride,
+                  Codec::kWordBytes);
+    }
+    run_ = from.run;
+  }
+  HWY_INLINE ScalePlace at(size_t i) const {
+    return {bytes_[0] + i * Codec::kWordBytes, sizeof(bytes_[0]), run_};
+  }
+
+ private:
+  static constexpr size_t kRoom = kMaxRows + 16;
+  HWY_ALIGN uint8_t bytes_[Codec::kWords][kRoom * Codec::kWordBytes] = {};
+  uint32_t run_ = 0;
+};
+
+// One scale for all lanes.
+template <class Codec>
+HWY_INLINE typename Codec::Steps repeat_steps(ScalePlace at) {
+  CopiedScales<Codec, 1> copy;
+  copy.copy(at, 1);
+  return Codec::load_steps(copy.at(0)).first_row();
+}
 
 // Copies `num_elems` codes from element `elem` on, so that the first one begins a byte. Reads no
 // byte that holds none of them; of the last byte of `to` half may be anything.

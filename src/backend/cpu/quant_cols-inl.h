@@ -1,14 +1,11 @@
 // Columns of codes, for `col_major` of the quantized dtypes: sums of scaled columns, and decoding.
 // What sparse() and dense() share. Compiled once per target.
 //
-// The sums go block by block of cols. A tile of rows keeps sum(code * x) of one block in registers,
-// column after column; then it meets the block's scales, once for each row:
-//
-//   int8       y += step * sum(code * x) + min * sum(x), step = (max - min) / 255
-//   nf4, sf4   y += absmax * sum(code * x)
-//
-// so a product costs a load, a conversion or look-up and a multiply-add, and y is read and written
-// once a block. Whatever tile a row is in, its sum is made in the same order.
+// The sums go step by step of cols (quant_codec-inl.h). A tile of rows keeps sum(code * x) of one
+// step in registers, column after column; then it meets the step's factors and minima, once for
+// each row: y += factor * sum(code * x) + min * sum(x). So a product costs a load, a conversion or
+// look-up and a multiply-add, and y is read and written once a step. Whatever tile a row is in, its
+// sum is made in the same order.
 #include "backend/cpu/quant_codec-inl.h"
 #include "backend/cpu/sparse_kernel.h"
 #include "hwy/highway.h"
@@ -33,15 +30,16 @@ inline constexpr size_t kTileRows = kTilePairs<Codec>* kPairElems;
 template <class Codec>
 inline constexpr size_t kTileBytes = kTilePairs<Codec>* kPairBytes<Codec>;
 
-// The non-zeros of one block of cols: where each one's column of codes has its first row.
+// The non-zeros of one step of cols, a block here: where each one's column of codes has its first
+// row.
 template <class Codec>
 struct BlockCols {
-  uint64_t elems[kBlockCols<Codec>];
+  uint64_t elems[kStepCols<Codec>];
   const float* values = nullptr;
   size_t count = 0;
   float sum_x = 0;
-  const uint8_t* scales = nullptr;  // of the first row
-  uint64_t end = 0;                 // of the block's part of the list
+  ScalePlace scales = {};  // of the first row
+  uint64_t end = 0;        // of the block's part of the list
 
   // The block of x.cols[begin] and what follows it in the list; empty where that ends.
   void fill(const Tensor& weights, uint64_t row, const NonZeros& x, uint64_t begin) {
@@ -51,15 +49,14 @@ struct BlockCols {
     const uint64_t list_end = begin < x.count ? x.count : x.count + x.num_next;
     if (begin == list_end) return;
     const auto& mapping = mapping_as<ColMajor>(weights);
-    const uint64_t block = x.cols[begin] / kBlockCols<Codec>;
-    const uint64_t end_col = (block + 1) * kBlockCols<Codec>;
+    const uint64_t block = x.cols[begin] / kStepCols<Codec>;
+    const uint64_t end_col = (block + 1) * kStepCols<Codec>;
     for (; end < list_end && x.cols[end] < end_col; ++end) {
       elems[count++] = mapping(row, uint64_t{x.cols[end]});
       sum_x += x.values[end];
     }
     values = x.values + begin;
-    scales = reinterpret_cast<const uint8_t*>(weights.scales_data()) +
-             weights.scales_mapping()(row, block) * sizeof(typename Codec::Scale);
+    scales = Scales<Codec>(weights).at(row, block);
   }
 };
 
@@ -114,12 +111,18 @@ class Ahead {
 };
 
 // What a tile asks for: a step ahead for each of its columns, and the scales of its rows that a
-// later block needs, two lines a column.
+// later block needs, two lines a column. Of q4_k's words, which serve eight blocks, one word a
+// block.
 template <class Codec>
 struct TileAhead {
+  TileAhead(Ahead<Codec>& codes_ahead, ScalePlace later)
+      : codes(codes_ahead),
+        scales(later.p + later.run % Codec::kWords * later.word_stride),
+        scales_end(scales + kTileRows<Codec> * Codec::kWordBytes) {}
+
   Ahead<Codec>& codes;
   const uint8_t* scales;
-  const uint8_t* scales_end = scales + kTileRows<Codec> * sizeof(typename Codec::Scale);
+  const uint8_t* scales_end;
 
   // `run`: the tile's codes of the column that is summed.
   HWY_INLINE void step(const uint8_t* run) {
@@ -151,7 +154,7 @@ struct NothingAhead {
 // y[0, kPairs * kPairElems) += the block's products of the rows from `row` on.
 template <size_t kPairs, class Codec, class AheadOfTile>
 HWY_INLINE void add_tile(const Codec& codec, const BlockCols<Codec>& block, const uint8_t* codes,
-                         size_t row, const uint8_t* scales, float* y, AheadOfTile ahead) {
+                         size_t row, ScalePlace scales, float* y, AheadOfTile ahead) {
   const F32Tag d;
   VecPair acc[kPairs];
   HWY_UNROLL(16)
@@ -172,9 +175,9 @@ HWY_INLINE void add_tile(const Codec& codec, const BlockCols<Codec>& block, cons
   for (size_t v = 0; v < kPairs; ++v) {
     const VecPair sums = Codec::in_order(acc[v]);
     float* to = y + v * kPairElems;
-    const uint8_t* steps = scales + v * kPairElems * sizeof(typename Codec::Scale);
-    hn::StoreU(Codec::load_steps(steps).add(sums.a, sum_x, hn::LoadU(d, to)), d, to);
-    hn::StoreU(Codec::load_steps(steps + kLanes * sizeof(typename Codec::Scale))
+    const ScalePlace at = skip_rows<Codec>(scales, v * kPairElems);
+    hn::StoreU(Codec::load_steps(at).add(sums.a, sum_x, hn::LoadU(d, to)), d, to);
+    hn::StoreU(Codec::load_steps(skip_rows<Codec>(at, kLanes))
                    .add(sums.b, sum_x, hn::LoadU(d, to + kLanes)),
                d, to + kLanes);
   }
@@ -185,9 +188,9 @@ HWY_INLINE void add_tile(const Codec& codec, const BlockCols<Codec>& block, cons
 template <class Codec>
 HWY_NOINLINE void add_copied_pair(const Codec& codec, const BlockCols<Codec>& block,
                                   const uint8_t* codes, size_t row, size_t num_rows,
-                                  const uint8_t* scales, float* y) {
-  HWY_ALIGN uint8_t copies[kBlockCols<Codec> * kPairBytes<Codec>];
-  HWY_ALIGN uint8_t pair_scales[kPairElems * sizeof(typename Codec::Scale)] = {};
+                                  ScalePlace scales, float* y) {
+  HWY_ALIGN uint8_t copies[kStepCols<Codec> * kPairBytes<Codec>];
+  CopiedScales<Codec, kPairElems> pair_scales;
   HWY_ALIGN float pair_y[kPairElems] = {};
   BlockCols<Codec> copied;
   copied.values = block.values;
@@ -198,9 +201,9 @@ HWY_NOINLINE void add_copied_pair(const Codec& codec, const BlockCols<Codec>& bl
     copy_codes<Codec>(codes, block.elems[i] + row, num_rows, copies + i * kPairBytes<Codec>);
     copied.elems[i] = i * kPairElems;
   }
-  std::memcpy(pair_scales, scales, num_rows * sizeof(typename Codec::Scale));
+  pair_scales.copy(scales, num_rows);
   std::memcpy(pair_y, y, num_rows * sizeof(float));
-  add_tile<1>(codec, copied, copies, 0, pair_scales, pair_y, NothingAhead());
+  add_tile<1>(codec, copied, copies, 0, pair_scales.at(0), pair_y, NothingAhead());
   std::memcpy(y, pair_y, num_rows * sizeof(float));
 }
 
@@ -208,21 +211,21 @@ HWY_NOINLINE void add_copied_pair(const Codec& codec, const BlockCols<Codec>& bl
 // same rows at `later_scales` are asked for.
 template <class Codec>
 HWY_INLINE void add_block(const Codec& codec, const BlockCols<Codec>& block, const uint8_t* codes,
-                          size_t num_rows, bool whole_bytes, float* y, const uint8_t* later_scales,
+                          size_t num_rows, bool whole_bytes, float* y, ScalePlace later_scales,
                           Ahead<Codec>& ahead) {
-  constexpr size_t kScaleBytes = sizeof(typename Codec::Scale);
   size_t row = 0;
   for (; whole_bytes && row + kTileRows<Codec> <= num_rows; row += kTileRows<Codec>) {
-    add_tile<kTilePairs<Codec>>(codec, block, codes, row, block.scales + row * kScaleBytes, y + row,
-                                TileAhead<Codec>{ahead, later_scales + row * kScaleBytes});
+    add_tile<kTilePairs<Codec>>(codec, block, codes, row, skip_rows<Codec>(block.scales, row),
+                                y + row,
+                                TileAhead<Codec>(ahead, skip_rows<Codec>(later_scales, row)));
   }
   for (; whole_bytes && row + kPairElems <= num_rows; row += kPairElems) {
-    add_tile<1>(codec, block, codes, row, block.scales + row * kScaleBytes, y + row,
+    add_tile<1>(codec, block, codes, row, skip_rows<Codec>(block.scales, row), y + row,
                 NothingAhead());
   }
   for (; row < num_rows; row += kPairElems) {
     add_copied_pair(codec, block, codes, row, HWY_MIN(kPairElems, num_rows - row),
-                    block.scales + row * kScaleBytes, y + row);
+                    skip_rows<Codec>(block.scales, row), y + row);
   }
 }
 
@@ -271,20 +274,18 @@ HWY_NOINLINE void decode_quant_cols(const Tensor& weights, Range rows, Range col
   const Codec codec(weights.dtype());
   const auto& mapping = mapping_as<ColMajor>(weights);
   const uint8_t* codes = reinterpret_cast<const uint8_t*>(weights.host_data());
-  const uint8_t* all_scales = reinterpret_cast<const uint8_t*>(weights.scales_data());
-  constexpr size_t kScaleBytes = sizeof(typename Codec::Scale);
+  const Scales<Codec> all_scales(weights);
   // A column's run here is short, so the hardware sees no stream.
   constexpr uint64_t kColsAhead = 12;
   for (uint64_t first = cols.begin; first < cols.end;) {
-    const uint64_t block = first / kBlockCols<Codec>;
-    const uint64_t end = HWY_MIN(cols.end, (block + 1) * kBlockCols<Codec>);
+    const uint64_t block = first / kStepCols<Codec>;
+    const uint64_t end = HWY_MIN(cols.end, (block + 1) * kStepCols<Codec>);
     for (uint64_t row = rows.begin; row < rows.end; row += kPairElems) {
       const size_t num_rows = HWY_MIN(kPairElems, rows.end - row);
-      HWY_ALIGN uint8_t scales[kPairElems * kScaleBytes] = {};
-      std::memcpy(scales, all_scales + weights.scales_mapping()(row, block) * kScaleBytes,
-                  num_rows * kScaleBytes);
-      const auto steps_a = Codec::load_steps(scales);
-      const auto steps_b = Codec::load_steps(scales + kLanes * kScaleBytes);
+      CopiedScales<Codec, kPairElems> scales;
+      scales.copy(all_scales.at(row, block), num_rows);
+      const auto steps_a = Codec::load_steps(scales.at(0));
+      const auto steps_b = Codec::load_steps(scales.at(kLanes));
       for (uint64_t col = first; col < end; ++col) {
         const uint64_t elem = mapping(row, col);
         prefetch_l2(byte_of<Codec>(codes, elem + kColsAhead * mapping.col_stride()));

@@ -125,7 +125,7 @@ class SparseCall {
 // The partition's part of the list: an equal share, but for its ends, which go back to where the
 // dtype's block of cols begins.
 Range SparseCall::partition_of(const NonZeros& x, uint32_t partition) const {
-  const uint32_t block = block_cols(weights_.dtype());
+  const uint32_t block = step_cols(weights_.dtype());
   if (block == 1) return share_of(x.count, 4, partition, kNumPartitions);
   const auto begin_of = [&](uint32_t p) {
     const uint64_t place = x.count * p / kNumPartitions;

@@ -36,17 +36,18 @@ void decode_row(const Tensor& weights, uint64_t row, Vector& out) {
   const DType dtype = weights.dtype();
   const std::byte* data = weights.host_data();
   const std::byte* scales = weights.scales_data();
+  alignas(4) std::byte scale[16];
+  static_assert(sizeof(scale) >= scale_bytes(DType::kQ4K));
   for (uint64_t col = 0; col < out.size(); ++col) {
-    const uint64_t index = weights.mapping()(row, col);
-    const uint64_t scale = weights.scales_mapping()(row, col / block_cols(dtype));
-    if (dtype == DType::kInt8) {
-      out[col] =
-          static_cast<double>(decode(load<Int8Scale>(scales, scale), load<uint8_t>(data, index)));
-    } else {
-      const unsigned pair = load<uint8_t>(data, index / 2);
-      const auto code = static_cast<uint8_t>((pair >> (index % 2 * 4)) & 15u);
-      out[col] = static_cast<double>(decode(dtype, load<AbsmaxScale>(scales, scale), code));
+    const auto in_block = static_cast<uint32_t>(col % block_cols(dtype));
+    if (in_block == 0) {
+      load_scale(scales, weights.scales_mapping(), dtype, row, col / block_cols(dtype), scale);
     }
+    const uint64_t index = weights.mapping()(row, col);
+    const bool is_byte = element_bits(dtype) == 8;
+    const unsigned byte = load<uint8_t>(data, is_byte ? index : index / 2);
+    const auto code = static_cast<uint8_t>(is_byte ? byte : (byte >> (index % 2 * 4)) & 15u);
+    out[col] = static_cast<double>(decode_in_block(dtype, scale, in_block, code));
   }
 }
 

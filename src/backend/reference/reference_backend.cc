@@ -14,25 +14,19 @@ constexpr KernelInfo any_layout(MatrixOp op, DType dtype, std::string_view name)
   return {op, dtype, "any layout", accept_any, name};
 }
 
-// The embedding is plain: a gather reads single rows of the file.
-constexpr std::array<KernelInfo, 15> kKernels = {
-    any_layout(MatrixOp::kGather, DType::kF32, "gather"),
-    any_layout(MatrixOp::kGather, DType::kF16, "gather"),
-    any_layout(MatrixOp::kGather, DType::kBF16, "gather"),
-    any_layout(MatrixOp::kDense, DType::kF32, "dense"),
-    any_layout(MatrixOp::kDense, DType::kF16, "dense"),
-    any_layout(MatrixOp::kDense, DType::kBF16, "dense"),
-    any_layout(MatrixOp::kDense, DType::kInt8, "dense"),
-    any_layout(MatrixOp::kDense, DType::kNF4, "dense"),
-    any_layout(MatrixOp::kDense, DType::kSF4, "dense"),
-    any_layout(MatrixOp::kSparse, DType::kF32, "sparse"),
-    any_layout(MatrixOp::kSparse, DType::kF16, "sparse"),
-    any_layout(MatrixOp::kSparse, DType::kBF16, "sparse"),
-    any_layout(MatrixOp::kSparse, DType::kInt8, "sparse"),
-    any_layout(MatrixOp::kSparse, DType::kNF4, "sparse"),
-    any_layout(MatrixOp::kSparse, DType::kSF4, "sparse"),
-};
-static_assert(kKernels.size() == kDTypes.size() + 2 * kAllDTypes.size());
+// The embedding is as the file has it: plain, or in a codec of ggml.
+constexpr auto kKernels = [] {
+  std::array<KernelInfo, kEmbeddingDTypes.size() + 2 * kAllDTypes.size()> kernels{};
+  size_t n = 0;
+  for (const DType dtype : kEmbeddingDTypes) {
+    kernels[n++] = any_layout(MatrixOp::kGather, dtype, "gather");
+  }
+  for (const DType dtype : kAllDTypes) {
+    kernels[n++] = any_layout(MatrixOp::kDense, dtype, "dense");
+    kernels[n++] = any_layout(MatrixOp::kSparse, dtype, "sparse");
+  }
+  return kernels;
+}();
 
 // Four sums, so that adding is not slower than reading.
 uint64_t sum_words(const std::byte* data, uint64_t num_bytes) {

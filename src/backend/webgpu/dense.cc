@@ -227,7 +227,6 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   values.set("TOKENS", part.shader == Shader::kRows ? batch_.num_tokens : 1);
   values.set("BY_SUBGROUPS", limits_.has_subgroups && lanes_of(part) == group_threads_ ? 1 : 0);
   values.set("MAX_SUBGROUPS", std::max(group_threads_ / kMinSubgroup, 1u));
-  values.set("HAS_LOW", job.weights->dtype() == DType::kInt8 ? 1 : 0);
   values.set("SPARSE", job.is_sparse ? 1 : 0);
   const uint64_t cols = job.weights->cols();
   const DType dtype = job.weights->dtype();
@@ -304,7 +303,7 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
     const Tensor& weights = *part.job->weights;
     if (part.shader == Shader::kMatmul && is_quantized(weights.dtype())) {
       // Sixteen bytes of scales are those of four or eight rows side by side.
-      const uint32_t count = weights.dtype() == DType::kInt8 ? 4 : 8;
+      const uint32_t count = 16 / scale_word_bytes(weights.dtype());
       const bool by_quads = vector_axis(weights.scales_mapping(), count) == VectorAxis::kRows;
       values.set("SCALE_QUADS", by_quads ? 1 : 0);
       SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/row_scales.wgsl", values));
@@ -336,7 +335,7 @@ void DenseShader::add_main() {
   kernel_.z = splits_;
   std::string text = "fn run(wg: vec3<u32>, lane: u32) {\n";
   for (const DType dtype : dtypes_) {
-    if (element_bits(dtype) == 4) text += fmt::format("  {}_start(lane);\n", to_string(dtype));
+    if (has_table(dtype)) text += fmt::format("  {}_start(lane);\n", to_string(dtype));
   }
   text += has_tokens ? "  let group = wg.x;\n"
                      : fmt::format("  let group = wg.x + wg.y * {}u;\n", width);

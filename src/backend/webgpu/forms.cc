@@ -44,7 +44,7 @@ uint32_t row_threads_by_rule(Shader shader, const ProductShape& shape) {
   }
   const uint64_t max_lanes = most >= 2048 ? 2 * kMaxRowLanes : kMaxRowLanes;
   // Threads with several rows have loads enough.
-  return power_up_to(shape.dtype == DType::kInt8 ? most : most / 2, max_lanes);
+  return power_up_to(element_bits(shape.dtype) == 8 ? most : most / 2, max_lanes);
 }
 
 // Codes cost more than their bytes: several rows share the loads of x. (Four rows of eight bits

@@ -58,7 +58,7 @@ SparseSplit sparse_split(const Tensor& weights, const Activation& x, const GpuLi
   if (!fits) return {};
   // Sixteen bytes of scales are those of rows side by side.
   if (is_quantized(dtype) &&
-      vector_axis(weights.scales_mapping(), dtype == DType::kInt8 ? 4 : 8) != VectorAxis::kRows) {
+      vector_axis(weights.scales_mapping(), 16 / scale_word_bytes(dtype)) != VectorAxis::kRows) {
     return {};
   }
   const uint64_t split_cols =
@@ -100,7 +100,7 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   values.set("SPLITS", split.num_splits);
   values.set("SPLIT_COLS", split.split_cols);
   values.set("ROUND_COLS", shape.round_cols());
-  const uint32_t block = is_quantized(dtype) ? block_cols(dtype) : shape.round_cols();
+  const uint32_t block = is_quantized(dtype) ? step_cols(dtype) : shape.round_cols();
   values.set("ROUND_BLOCKS", shape.round_cols() / block);
   values.set("ROUND_BLOCKS_1", shape.round_cols() / block + 1);
   values.set("BLOCK_LANES", block / 4);
@@ -118,9 +118,8 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
     values.set(fmt::format("EVEN_{}", octet), 2 * octet);
     values.set(fmt::format("ODD_{}", octet), 2 * octet + 1);
   }
-  if (element_bits(dtype) == 4)
-    values.set("START", fmt::format("{}_start(lane);", to_string(dtype)));
-  values.set("HAS_TABLE", element_bits(dtype) == 4 ? 1 : 0);
+  if (has_table(dtype)) values.set("START", fmt::format("{}_start(lane);", to_string(dtype)));
+  values.set("HAS_TABLE", has_table(dtype) ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel.shader.add_file("sparse.wgsl", values));
   kernel.x = static_cast<uint32_t>(ceil_div<uint64_t>(weights.rows(), shape.group_rows));
   return kernel;

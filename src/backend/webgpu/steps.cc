@@ -115,7 +115,11 @@ Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const G
   ShaderValues values;
   ShaderText shader;
   std::vector<ByteRange> ranges = {codes_range(*args.weight), codes_range(*args.bias)};
-  if (args.emb != nullptr) ranges.push_back(codes_range(*args.emb));
+  if (args.emb != nullptr) {
+    ranges.push_back(codes_range(*args.emb));
+    // In a codec of ggml: none has a table.
+    if (is_quantized(args.emb->dtype())) ranges.push_back(scales_range(*args.emb));
+  }
   SKEIN_RETURN_IF_ERROR(bindings.add_weights(ranges));
   if (args.emb != nullptr) {
     SKEIN_RETURN_IF_ERROR(add_dtype_text(args.emb->dtype(), shader));

@@ -14,6 +14,7 @@
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
 #include "base/bits.h"
+#include "tensor/decode_row.h"
 #include "tensor/pack_kernels.h"
 
 namespace skein {
@@ -27,23 +28,18 @@ constexpr KernelInfo any_layout(MatrixOp op, DType dtype, std::string_view name)
   return {op, dtype, "any layout", accept_any, name};
 }
 
-constexpr std::array<KernelInfo, 15> kKernels = {
-    any_layout(MatrixOp::kGather, DType::kF32, "norm"),
-    any_layout(MatrixOp::kGather, DType::kF16, "norm"),
-    any_layout(MatrixOp::kGather, DType::kBF16, "norm"),
-    any_layout(MatrixOp::kDense, DType::kF32, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kF16, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kBF16, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kInt8, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kNF4, "dense, matmul"),
-    any_layout(MatrixOp::kDense, DType::kSF4, "dense, matmul"),
-    any_layout(MatrixOp::kSparse, DType::kF32, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kF16, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kBF16, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kInt8, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kNF4, "dense_cols"),
-    any_layout(MatrixOp::kSparse, DType::kSF4, "dense_cols"),
-};
+constexpr auto kKernels = [] {
+  std::array<KernelInfo, kEmbeddingDTypes.size() + 2 * kAllDTypes.size()> kernels{};
+  size_t n = 0;
+  for (const DType dtype : kEmbeddingDTypes) {
+    kernels[n++] = any_layout(MatrixOp::kGather, dtype, "norm");
+  }
+  for (const DType dtype : kAllDTypes) {
+    kernels[n++] = any_layout(MatrixOp::kDense, dtype, "dense, matmul");
+    kernels[n++] = any_layout(MatrixOp::kSparse, dtype, "dense_cols");
+  }
+  return kernels;
+}();
 
 // The steps as numbers, for keys.
 enum class StepId : uint8_t {
@@ -61,8 +57,9 @@ enum class StepId : uint8_t {
   kDraw,
 };
 
-// One row of a plain matrix as floats.
+// One row of a matrix as floats.
 void gather_row(const Tensor& emb, uint64_t row, std::span<float> out) {
+  if (is_quantized(emb.dtype())) return decode_row(emb, row, out);
   const uint64_t elem_bytes = element_bits(emb.dtype()) / 8;
   const auto at = [&](uint64_t col) {
     return emb.host_data() + emb.mapping()(row, col) * elem_bytes;

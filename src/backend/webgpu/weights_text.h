@@ -18,6 +18,9 @@ std::string number(float value);
 Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bindings,
                         const ByteRange& codes, uint64_t delta_elems, ShaderValues& values,
                         ShaderText& shader);
+// Whether a shader must call {{DTYPE}}_start(lane) before it reads codes of the dtype.
+bool has_table(DType dtype);
+
 // What the dtype's words mean; once a shader.
 Status add_dtype_text(DType dtype, ShaderText& shader);
 

@@ -2,6 +2,18 @@
 // and what is added to the products.
 fn scales_{{J}}(row: u32, col: u32) -> array<vec4<f32>, 2> {
 //!if SCALE_QUADS
+//!if IS_Q4K
+  let word = col / 256u * 4u;
+  let run = col / {{BLOCK}}u % 8u;
+//!repeat w 4
+  let words_{{w}} = {{S}}[{{SCALE_BASE}}u + scale_offset_{{J}}(row, word + {{w}}u) / 4u];
+//!end
+//!repeat r 4
+  let step_{{r}} = q4_k_step(vec4<u32>(words_0[{{r}}], words_1[{{r}}], words_2[{{r}}], words_3[{{r}}]), run);
+//!end
+  return array<vec4<f32>, 2>(vec4<f32>(step_0.x, step_1.x, step_2.x, step_3.x),
+                             vec4<f32>(step_0.y, step_1.y, step_2.y, step_3.y));
+//!else
   let at = scale_offset_{{J}}(row, col / {{BLOCK}}u);
 //!if IS_INT8
   let words = {{S}}[{{SCALE_BASE}}u + at / 4u];
@@ -15,6 +27,7 @@ fn scales_{{J}}(row: u32, col: u32) -> array<vec4<f32>, 2> {
   let words = {{S}}[{{SCALE_BASE}}u + at / 8u];
   let pairs = select(words.xy, words.zw, at / 4u % 2u == 1u);
   return array<vec4<f32>, 2>(vec4<f32>(unpack2x16float(pairs.x), unpack2x16float(pairs.y)), vec4<f32>());
+//!end
 //!end
 //!else
   let first = scale_{{J}}(row, col);

@@ -15,8 +15,25 @@ fn word_{{J}}(row: u32, col: u32) -> u32 {
 //!end
 
 //!if SCALED
+//!if IS_Q4K
+fn scale_word_{{J}}(row: u32, word: u32) -> u32 {
+  let at = scale_offset_{{J}}(row, word);
+  return {{S}}[{{SCALE_BASE}}u + at / 4u][at % 4u];
+}
+//!end
+
 // What a code's value is multiplied by, and what is added to the product.
 fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
+//!if IS_Q4K
+  let word = col / 256u * 4u;
+//!if SCALE_IS_QUAD
+  let words = {{S}}[{{SCALE_BASE}}u + scale_offset_{{J}}(row, word) / 4u];
+//!else
+  let words = vec4<u32>(scale_word_{{J}}(row, word), scale_word_{{J}}(row, word + 1u),
+                        scale_word_{{J}}(row, word + 2u), scale_word_{{J}}(row, word + 3u));
+//!end
+  return q4_k_step(words, col / {{BLOCK}}u % 8u);
+//!else
   let at = scale_offset_{{J}}(row, col / {{BLOCK}}u);
 //!if IS_INT8
   let bounds = unpack2x16float({{S}}[{{SCALE_BASE}}u + at / 4u][at % 4u]);
@@ -24,6 +41,7 @@ fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
 //!else
   let both = unpack2x16float({{S}}[{{SCALE_BASE}}u + at / 8u][at / 2u % 4u]);
   return vec2<f32>(select(both.x, both.y, at % 2u == 1u), 0.0);
+//!end
 //!end
 }
 //!end
