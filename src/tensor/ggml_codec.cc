@@ -16,6 +16,12 @@ int bounded(float value, int most) noexcept {
   return value < static_cast<float>(most) ? static_cast<int>(std::nearbyint(value)) : most;
 }
 
+// 1 / d; 0 where that is infinite: such a d is 0 in f16, whatever the codes are.
+float inverse_of(float d) noexcept {
+  const float inverse = d == 0 ? 0.0f : 1.0f / d;
+  return std::isfinite(inverse) ? inverse : 0.0f;
+}
+
 // w' = factor q + min of a run.
 struct RunFit {
   float factor = 0;
@@ -124,7 +130,7 @@ FactorScale encode_q8_0(std::span<const float> values, uint8_t* codes) noexcept 
   float absmax = 0;
   for (const float value : values) absmax = std::max(absmax, std::fabs(value));
   const float d = absmax / 127.0f;
-  const float inverse = d == 0 ? 0.0f : 1.0f / d;
+  const float inverse = inverse_of(d);
   for (size_t i = 0; i < values.size(); ++i) {
     codes[i] = static_cast<uint8_t>(static_cast<int8_t>(std::round(values[i] * inverse)));
   }
@@ -139,7 +145,7 @@ FactorScale encode_q4_0(std::span<const float> values, uint8_t* codes) noexcept 
     signed_max = value;
   }
   const float d = signed_max / -8.0f;
-  const float inverse = d == 0 ? 0.0f : 1.0f / d;
+  const float inverse = inverse_of(d);
   for (size_t i = 0; i < values.size(); ++i) {
     const float shifted = values[i] * inverse + 8.5f;
     codes[i] = static_cast<uint8_t>(std::min(15, static_cast<int>(shifted)));
