@@ -13,10 +13,9 @@
 #include "hwy/highway.h"
 //
 #include <algorithm>
-#include <array>
 
 #include "backend/cpu/dense_blocked-inl.h"
-#include "backend/cpu/dense_kernel.h"
+#include "backend/cpu/dense_table.h"
 #include "backend/cpu/quant_codec-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -294,21 +293,7 @@ void decode(const PanelArgs& args) {
   zero_missing_rows(args);
 }
 
-struct Matvec {
-  template <class Codec>
-  static void run(const MatvecArgs& args) {
-    matvec<Codec>(args);
-  }
-};
-struct Decode {
-  template <class Codec>
-  static void run(const PanelArgs& args) {
-    decode<Codec>(args);
-  }
-};
-
-void matvec_quant(const MatvecArgs& args) { with_codec<Matvec>(args.weights.dtype(), args); }
-void decode_quant(const PanelArgs& args) { with_codec<Decode>(args.weights.dtype(), args); }
+SKEIN_DEFINE_QUANT_DENSE
 
 }  // namespace
 }  // namespace skein::HWY_NAMESPACE
@@ -318,11 +303,7 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_quant);
-HWY_EXPORT(decode_quant);
-
-void run_matvec(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_quant)(args); }
-void run_decode(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_quant)(args); }
+SKEIN_EXPORT_QUANT_DENSE;
 
 bool accepts_interleave(const Layout& layout) { return layout.kind == LayoutKind::kInterleave; }
 bool accepts_tile(const Layout& layout) { return layout.kind == LayoutKind::kTile; }
@@ -331,44 +312,14 @@ bool accepts_morton(const Layout& layout) { return layout.kind == LayoutKind::kM
 // A slice is decoded once for all tokens, but its products go through L1.
 constexpr uint32_t kMaxMatvecTokens = 8;
 
-constexpr std::string_view name_of(DType dtype) {
-  switch (dtype) {
-    case DType::kInt8:
-      return "dense_int8_blocked";
-    case DType::kNF4:
-      return "dense_nf4_blocked";
-    case DType::kSF4:
-      return "dense_sf4_blocked";
-    case DType::kQ8_0:
-      return "dense_q8_0_blocked";
-    case DType::kQ4_0:
-      return "dense_q4_0_blocked";
-    default:
-      return "dense_q4_k_blocked";
-  }
-}
-
-constexpr DenseKernel kernel_of(DType dtype, std::string_view layouts,
-                                bool (*accepts)(const Layout&)) {
-  return {{MatrixOp::kDense, dtype, layouts, accepts, name_of(dtype)},
-          kMaxMatvecTokens,
-          run_matvec,
-          run_decode};
-}
-
 }  // namespace
 
 std::span<const DenseKernel> dense_quant_blocked_kernels() noexcept {
-  static constexpr auto kKernels = [] {
-    std::array<DenseKernel, 3 * kQuantDTypes.size()> kernels{};
-    size_t n = 0;
-    for (const DType dtype : kQuantDTypes) {
-      kernels[n++] = kernel_of(dtype, "interleave(*,*,*)", accepts_interleave);
-      kernels[n++] = kernel_of(dtype, "tile(*,*)", accepts_tile);
-      kernels[n++] = kernel_of(dtype, "morton(*)", accepts_morton);
-    }
-    return kernels;
-  }();
+  static constexpr DenseKernel kKernels[] = {
+      SKEIN_QUANT_DENSE_KERNELS("blocked", "interleave(*,*,*)", accepts_interleave,
+                                kMaxMatvecTokens),
+      SKEIN_QUANT_DENSE_KERNELS("blocked", "tile(*,*)", accepts_tile, kMaxMatvecTokens),
+      SKEIN_QUANT_DENSE_KERNELS("blocked", "morton(*)", accepts_morton, kMaxMatvecTokens)};
   return kKernels;
 }
 

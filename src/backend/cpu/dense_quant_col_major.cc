@@ -7,7 +7,7 @@
 //
 #include <algorithm>
 
-#include "backend/cpu/dense_kernel.h"
+#include "backend/cpu/dense_table.h"
 #include "backend/cpu/quant_cols-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -54,21 +54,7 @@ void decode(const PanelArgs& args) {
   }
 }
 
-struct Matvec {
-  template <class Codec>
-  static void run(const MatvecArgs& args) {
-    matvec<Codec>(args);
-  }
-};
-struct Decode {
-  template <class Codec>
-  static void run(const PanelArgs& args) {
-    decode<Codec>(args);
-  }
-};
-
-void matvec_quant(const MatvecArgs& args) { with_codec<Matvec>(args.weights.dtype(), args); }
-void decode_quant(const PanelArgs& args) { with_codec<Decode>(args.weights.dtype(), args); }
+SKEIN_DEFINE_QUANT_DENSE
 
 }  // namespace
 }  // namespace skein::HWY_NAMESPACE
@@ -78,35 +64,18 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_quant);
-HWY_EXPORT(decode_quant);
-
-void run_matvec(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_quant)(args); }
-void run_decode(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_quant)(args); }
+SKEIN_EXPORT_QUANT_DENSE;
 
 bool accepts(const Layout& layout) { return layout.kind == LayoutKind::kColMajor; }
 
 // As for f16: each token goes through the codes again.
 constexpr uint32_t kMaxMatvecTokens = 6;
 
-constexpr DenseKernel kernel_of(DType dtype, std::string_view name) {
-  return {{MatrixOp::kDense, dtype, "col_major", accepts, name},
-          kMaxMatvecTokens,
-          run_matvec,
-          run_decode};
-}
-
 }  // namespace
 
 std::span<const DenseKernel> dense_quant_col_major_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      kernel_of(DType::kInt8, "dense_int8_col_major"),
-      kernel_of(DType::kNF4, "dense_nf4_col_major"),
-      kernel_of(DType::kSF4, "dense_sf4_col_major"),
-      kernel_of(DType::kQ8_0, "dense_q8_0_col_major"),
-      kernel_of(DType::kQ4_0, "dense_q4_0_col_major"),
-      kernel_of(DType::kQ4K, "dense_q4_k_col_major"),
-  };
+      SKEIN_QUANT_DENSE_KERNELS("col_major", "col_major", accepts, kMaxMatvecTokens)};
   return kKernels;
 }
 

@@ -19,7 +19,7 @@
 
 #include "backend/cpu/code_stream.h"
 #include "backend/cpu/dense_int8.h"
-#include "backend/cpu/dense_kernel.h"
+#include "backend/cpu/dense_table.h"
 #include "backend/cpu/matmul-inl.h"
 #include "backend/cpu/quant_codec-inl.h"
 
@@ -324,21 +324,7 @@ void decode(const PanelArgs& args) {
   }
 }
 
-struct Matvec {
-  template <class Codec>
-  static void run(const MatvecArgs& args) {
-    matvec<Codec>(args);
-  }
-};
-struct Decode {
-  template <class Codec>
-  static void run(const PanelArgs& args) {
-    decode<Codec>(args);
-  }
-};
-
-void matvec_quant(const MatvecArgs& args) { with_codec<Matvec>(args.weights.dtype(), args); }
-void decode_quant(const PanelArgs& args) { with_codec<Decode>(args.weights.dtype(), args); }
+SKEIN_DEFINE_QUANT_DENSE
 
 }  // namespace
 }  // namespace skein::HWY_NAMESPACE
@@ -348,8 +334,7 @@ HWY_AFTER_NAMESPACE();
 namespace skein {
 namespace {
 
-HWY_EXPORT(matvec_quant);
-HWY_EXPORT(decode_quant);
+SKEIN_EXPORT_QUANT_DENSE;
 
 template <uint32_t kChunk>
 bool accepts(const Layout& layout) {

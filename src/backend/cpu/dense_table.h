@@ -27,3 +27,33 @@
   SKEIN_DENSE_KERNEL(DType::kF32, "dense_f32_" KIND, f32, __VA_ARGS__),     \
       SKEIN_DENSE_KERNEL(DType::kF16, "dense_f16_" KIND, f16, __VA_ARGS__), \
       SKEIN_DENSE_KERNEL(DType::kBF16, "dense_bf16_" KIND, bf16, __VA_ARGS__)
+
+// matvec_quant and decode_quant of a file, for its HWY_NAMESPACE part: the file's templates
+// matvec<Codec> and decode<Codec> for the codec of the weights (quant_codec-inl.h).
+#define SKEIN_DEFINE_QUANT_DENSE                                                                \
+  struct Matvec {                                                                               \
+    template <class Codec>                                                                      \
+    static void run(const MatvecArgs& args) {                                                   \
+      matvec<Codec>(args);                                                                      \
+    }                                                                                           \
+  };                                                                                            \
+  struct Decode {                                                                               \
+    template <class Codec>                                                                      \
+    static void run(const PanelArgs& args) {                                                    \
+      decode<Codec>(args);                                                                      \
+    }                                                                                           \
+  };                                                                                            \
+  void matvec_quant(const MatvecArgs& args) { with_codec<Matvec>(args.weights.dtype(), args); } \
+  void decode_quant(const PanelArgs& args) { with_codec<Decode>(args.weights.dtype(), args); }
+
+#define SKEIN_EXPORT_QUANT_DENSE \
+  HWY_EXPORT(matvec_quant);      \
+  HWY_EXPORT(decode_quant)
+
+#define SKEIN_QUANT_DENSE_KERNELS(KIND, ...)                                    \
+  SKEIN_DENSE_KERNEL(DType::kInt8, "dense_int8_" KIND, quant, __VA_ARGS__),     \
+      SKEIN_DENSE_KERNEL(DType::kNF4, "dense_nf4_" KIND, quant, __VA_ARGS__),   \
+      SKEIN_DENSE_KERNEL(DType::kSF4, "dense_sf4_" KIND, quant, __VA_ARGS__),   \
+      SKEIN_DENSE_KERNEL(DType::kQ8_0, "dense_q8_0_" KIND, quant, __VA_ARGS__), \
+      SKEIN_DENSE_KERNEL(DType::kQ4_0, "dense_q4_0_" KIND, quant, __VA_ARGS__), \
+      SKEIN_DENSE_KERNEL(DType::kQ4K, "dense_q4_k_" KIND, quant, __VA_ARGS__)
