@@ -76,14 +76,14 @@ class TuneOnAGpu(ProgramTest):
 
     def test_the_next_command_finds_it(self):
         self.assertEqual(self.source(), "default")
-        self.write(att="group(64,4,4,8)+tile(32,32,4)", ffn__value="group(64,8,1,8)", head="group(64,4,1,4)")
+        self.write(att="group(64,4,4,8)+tile(32,32,4,4)", ffn__value="group(64,8,1,8)", head="group(64,4,1,4)")
         self.assertEqual(self.source(), "found")
         self.assertEqual(self.source("--plan", "none"), "default")
         greedy = ["generate", "--temperature", "0", "--tokens", "20", "Once upon a time"]
         expected = self.succeed(*greedy, "--backend", "cpu")
         self.assertEqual(self.succeed(*greedy, *GPU, env=self.env), expected)
         bench = self.json_of("bench", *GPU, "--prefill", "0", "--tokens", "4", "-r", "1", env=self.env)["results"][0]
-        self.assertIn("forms=att=group(64,4,4,8)+tile(32,32,4),ffn.value=group(64,8,1,8),head=", bench["layout"])
+        self.assertIn("forms=att=group(64,4,4,8)+tile(32,32,4,4),ffn.value=group(64,8,1,8),head=", bench["layout"])
         # The CPU has no part in it.
         done = run("inspect", "--backend", "cpu", "--json", env=self.env)
         self.assertEqual(json.loads(done.stdout)["plan"]["source"], "default")
@@ -95,7 +95,7 @@ class TuneOnAGpu(ProgramTest):
 
     def test_absurd_forms_are_one_line(self):
         for form, message in [("group(0,32,2,16)", "from 32 to 1024"), ("group(64,8,1000000000,4)", "found 1000000000"),
-                              ("cake", "found 'cake'"), ("tile(256,256,4)", "on this device, found 4096"),
+                              ("cake", "found 'cake'"), ("tile(256,256,4,4)", "on this device, found 4096"),
                               ("group(64,8,1,4)" * 1000, "expected")]:
             self.write(att=form)
             self.assertEqual(self.source(warning=message), "default")

@@ -22,8 +22,9 @@ constexpr std::array<Number, 4> kGroup = {
      {"threads a row", &KernelForm::row_threads, 1, kMaxGroupThreads},
      {"rows a thread", &KernelForm::thread_rows, 1, 8},
      {"loads", &KernelForm::loads, 1, 32}}};
-constexpr std::array<Number, 3> kTile = {{{"rows", &KernelForm::tile_rows, 16, 256},
+constexpr std::array<Number, 4> kTile = {{{"rows", &KernelForm::tile_rows, 16, 256},
                                           {"tokens", &KernelForm::tile_tokens, 16, 256},
+                                          {"rows a thread", &KernelForm::tile_thread_rows, 4, 8},
                                           {"tokens a thread", &KernelForm::thread_tokens, 4, 16}}};
 
 // The numbers of "NAME(1,2,3)".
@@ -65,7 +66,7 @@ Status parse_part(std::string_view text, KernelForm& form) {
   }
   return error(
       "form: expected auto, group(THREADS,ROW_THREADS,ROWS,LOADS) or tile(ROWS,TOKENS,"
-      "THREAD_TOKENS), found '{}'",
+      "THREAD_ROWS,THREAD_TOKENS), found '{}'",
       text.substr(0, 60));
 }
 
@@ -89,8 +90,8 @@ std::string to_string(const KernelForm& form) {
                        form.loads);
   }
   if (form.has_tile()) {
-    text += fmt::format("{}tile({},{},{})", text.empty() ? "" : "+", form.tile_rows,
-                        form.tile_tokens, form.thread_tokens);
+    text += fmt::format("{}tile({},{},{},{})", text.empty() ? "" : "+", form.tile_rows,
+                        form.tile_tokens, form.tile_thread_rows, form.thread_tokens);
   }
   return text.empty() ? "auto" : text;
 }

@@ -23,9 +23,9 @@ struct KernelForm {
   uint32_t row_threads = 0;    // that share a row, or read the rows of one col side by side
   uint32_t thread_rows = 0;    // rows that a thread sums at once
   uint32_t loads = 0;          // of weights that a thread has in flight
-  // Many tokens: "tile(64,64,8)".
-  uint32_t tile_rows = 0, tile_tokens = 0;  // of a workgroup
-  uint32_t thread_tokens = 0;               // whose sums a thread has, of four rows each
+  // Many tokens: "tile(128,64,8,8)".
+  uint32_t tile_rows = 0, tile_tokens = 0;           // of a workgroup
+  uint32_t tile_thread_rows = 0, thread_tokens = 0;  // whose sums a thread has
 
   bool has_group() const noexcept { return group_threads != 0; }
   bool has_tile() const noexcept { return tile_rows != 0; }
@@ -53,15 +53,17 @@ constexpr KernelForm group_form(uint32_t group_threads, uint32_t row_threads, ui
   form.loads = loads;
   return form;
 }
-constexpr KernelForm tile_form(uint32_t rows, uint32_t tokens, uint32_t thread_tokens) {
+constexpr KernelForm tile_form(uint32_t rows, uint32_t tokens, uint32_t thread_rows,
+                               uint32_t thread_tokens) {
   KernelForm form;
   form.tile_rows = rows;
   form.tile_tokens = tokens;
+  form.tile_thread_rows = thread_rows;
   form.thread_tokens = thread_tokens;
   return form;
 }
 
-// "auto", "group(128,32,2,16)", "tile(64,64,8)" or both with a + between. Law:
+// "auto", "group(128,32,2,16)", "tile(64,64,4,8)" or both with a + between. Law:
 // parse_form(to_string(f))
 // == f.
 std::string to_string(const KernelForm& form);

@@ -10,17 +10,17 @@ using ::testing::HasSubstr;
 
 TEST(KernelForm, TextAndBack) {
   for (const std::string_view text :
-       {"auto", "group(128,32,2,16)", "tile(64,64,8)", "group(1024,1,8,32)+tile(16,256,4)"}) {
+       {"auto", "group(128,32,2,16)", "tile(64,64,4,8)", "group(1024,1,8,32)+tile(16,256,8,4)"}) {
     const Result<KernelForm> form = parse_form(text);
     ASSERT_TRUE(form) << form.error().message;
     EXPECT_EQ(to_string(*form), text);
     EXPECT_EQ(form->is_auto(), text == "auto");
   }
-  const KernelForm both = group_form(64, 8, 1, 4).with(tile_form(64, 32, 4));
-  EXPECT_EQ(to_string(both), "group(64,8,1,4)+tile(64,32,4)");
+  const KernelForm both = group_form(64, 8, 1, 4).with(tile_form(64, 32, 4, 4));
+  EXPECT_EQ(to_string(both), "group(64,8,1,4)+tile(64,32,4,4)");
   EXPECT_EQ(both.with({}), both);
   EXPECT_EQ(both.with(group_form(32, 32, 2, 8)),
-            group_form(32, 32, 2, 8).with(tile_form(64, 32, 4)));
+            group_form(32, 32, 2, 8).with(tile_form(64, 32, 4, 4)));
 }
 
 TEST(KernelForm, WhatNoDeviceHasIsOneLine) {
@@ -49,12 +49,14 @@ TEST(KernelForm, WhatNoDeviceHasIsOneLine) {
                                       "group(99999999999999999999,8,1,4)",
                                       "group(64,8,1,4)+group(64,8,1,4)",
                                       "group(64,8,1,4)+",
-                                      "tile(0,64,8)",
-                                      "tile(64,64,32)",
-                                      "tile(48,64,8)",
+                                      "tile(0,64,4,8)",
+                                      "tile(64,64,4,32)",
+                                      "tile(48,64,4,8)",
                                       "tile(64,64)",
-                                      "tile(512,64,8)",
-                                      "tile(64,8,4)",
+                                      "tile(64,64,8)",
+                                      "tile(64,64,16,8)",
+                                      "tile(512,64,4,8)",
+                                      "tile(64,8,4,4)",
                                       "rows(64)"}) {
     const Result<KernelForm> form = parse_form(text);
     ASSERT_FALSE(form) << text;

@@ -130,11 +130,12 @@ TEST(WeightPlanTest, ErrorsNameWhatWasFound) {
 
 TEST(WeightPlan, FormsAreReadByGroup) {
   const WeightPlan plan =
-      parse_forms("ffn=group(64,8,1,4),att=group(128,128,2,16)+tile(64,64,4),ffn.key=auto").value();
+      parse_forms("ffn=group(64,8,1,4),att=group(128,128,2,16)+tile(64,64,4,4),ffn.key=auto")
+          .value();
   EXPECT_EQ(plan.forms.ffn_value, group_form(64, 8, 1, 4));
-  EXPECT_EQ(plan.forms.attention, group_form(128, 128, 2, 16).with(tile_form(64, 64, 4)));
+  EXPECT_EQ(plan.forms.attention, group_form(128, 128, 2, 16).with(tile_form(64, 64, 4, 4)));
   EXPECT_TRUE(plan.form_of(WeightGroup::kFfnKey).is_auto());
-  EXPECT_EQ(plan.forms_text(), "att=group(128,128,2,16)+tile(64,64,4),ffn.value=group(64,8,1,4)");
+  EXPECT_EQ(plan.forms_text(), "att=group(128,128,2,16)+tile(64,64,4,4),ffn.value=group(64,8,1,4)");
   EXPECT_EQ(parse_forms(plan.forms_text()).value(), plan);
   EXPECT_NE(plan, WeightPlan());
   for (const std::string_view text :

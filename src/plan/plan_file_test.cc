@@ -48,7 +48,7 @@ PlanFile gpu_example() {
   PlanFile file = example();
   file.key = gpu_key();
   file.matrices.resize(1);
-  file.matrices[0].form = group_form(128, 32, 2, 16).with(tile_form(64, 64, 4));
+  file.matrices[0].form = group_form(128, 32, 2, 16).with(tile_form(64, 64, 4, 4));
   file.matrices[0].tried[1].form = group_form(64, 64, 1, 16);
   return file;
 }
@@ -83,7 +83,7 @@ TEST(PlanFile, TextAndBack) {
 
 TEST(PlanFile, PlansOfGpusHaveForms) {
   const std::string text = to_text(gpu_example());
-  EXPECT_THAT(text, HasSubstr("\"form\": \"group(128,32,2,16)+tile(64,64,4)\""));
+  EXPECT_THAT(text, HasSubstr("\"form\": \"group(128,32,2,16)+tile(64,64,4,4)\""));
   const PlanFile file = parse_plan_file(text, "p.json").value();
   EXPECT_EQ(to_text(file), text);
   EXPECT_EQ(file.key, gpu_key());
@@ -97,11 +97,11 @@ TEST(PlanFile, PlansOfGpusHaveForms) {
 }
 
 TEST(PlanFile, FormsThatNoDeviceHasAreOneLine) {
-  const std::string good = to_text(gpu_example()), form = "group(128,32,2,16)+tile(64,64,4)";
+  const std::string good = to_text(gpu_example()), form = "group(128,32,2,16)+tile(64,64,4,4)";
   for (const std::string_view bad :
-       {"group(0,32,2,16)", "group(128,32,1000000000,16)", "group(128,0,2,16)", "tile(0,0,0)",
+       {"group(0,32,2,16)", "group(128,32,1000000000,16)", "group(128,0,2,16)", "tile(0,0,4,0)",
         "group(127,1,1,1)", "group(1e9,1,1,1)", "cake", "", "group(64,128,1,1)",
-        "tile(64,64,4)+tile(64,64,4)"}) {
+        "tile(64,64,4,4)+tile(64,64,4,4)"}) {
     std::string text = good;
     text.replace(text.find(form), form.size(), bad);
     const std::string message = error_of(text);

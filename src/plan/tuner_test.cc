@@ -167,7 +167,7 @@ TEST(Tuner, ReportsProgressAndErrors) {
 
 // One layout has the forms, a chosen one other forms.
 std::vector<KernelForm> list_some(const Layout& layout, uint32_t num_tokens) {
-  if (num_tokens != 1) return {tile_form(64, 64, 4), tile_form(32, 32, 4)};
+  if (num_tokens != 1) return {tile_form(64, 64, 4, 4), tile_form(32, 32, 4, 4)};
   if (layout.kind == LayoutKind::kColMajor) return {group_form(256, 8, 1, 4)};
   return {group_form(64, 64, 1, 16), group_form(128, 32, 2, 16)};
 }
@@ -199,10 +199,10 @@ TEST(TunerForms, EachNumberOfTokensHasItsOwn) {
   FakeProbe probe = two_layouts(1e-3, 2e-3);
   probe.noise = 0.02;
   probe.form_factors["row_major group(128,32,2,16)"] = 0.8;
-  probe.form_factors["row_major tile(32,32,4)"] = 0.5;
+  probe.form_factors["row_major tile(32,32,4,4)"] = 0.5;
   const TunedKind tuned = tune_both(probe, {.seconds = 20});
   EXPECT_EQ(tuned.chosen, Layout::row_major());
-  EXPECT_EQ(to_string(tuned.form), "group(128,32,2,16)+tile(32,32,4)");
+  EXPECT_EQ(to_string(tuned.form), "group(128,32,2,16)+tile(32,32,4,4)");
   EXPECT_NEAR(tuned.default_cost_seconds, 3 * (1e-3 + 4 * 1e-4), 1e-5);
   EXPECT_NEAR(tuned.cost_seconds, 3 * (0.8e-3 + 4 * 0.5e-4), 1e-5);
   // The forms of the layout that lost are not tried; those that are have one number of tokens each.
@@ -216,7 +216,7 @@ TEST(TunerForms, EachNumberOfTokensHasItsOwn) {
 TEST(TunerForms, TheRuleYieldsToClearGainsOnly) {
   FakeProbe probe = two_layouts(1e-3, 2e-3);
   probe.form_factors["row_major group(64,64,1,16)"] = 0.99;
-  probe.form_factors["row_major tile(64,64,4)"] = 0.985;
+  probe.form_factors["row_major tile(64,64,4,4)"] = 0.985;
   const TunedKind tuned = tune_both(probe, {.seconds = 5});
   EXPECT_EQ(tuned.chosen, Layout::row_major());
   EXPECT_TRUE(tuned.form.is_auto());
@@ -235,7 +235,7 @@ TEST(TunerForms, TheDefaultLayoutInAGoodFormMayBeatTheChosenOne) {
 
 TEST(TunerForms, TheHeadHasNoTiles) {
   FakeProbe probe = two_layouts(1e-3, 2e-3);
-  probe.form_factors["row_major tile(32,32,4)"] = 0.1;
+  probe.form_factors["row_major tile(32,32,4,4)"] = 0.1;
   MatrixKind head = kKind;
   head.group = WeightGroup::kHead;
   EXPECT_TRUE(tune_both(probe, {.seconds = 5}, head).form.is_auto());

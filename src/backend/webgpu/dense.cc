@@ -275,6 +275,8 @@ void DenseShader::set_matmul(const Part& part, ShaderValues& values) const {
   values.set("TILE_TOKEN_QUADS", tile.tokens() / 4);
   values.set("TOKEN_QUADS", tile.token_quads);
   values.set("ROW_THREADS", tile.row_threads);
+  values.set("ROW_QUADS", tile.row_quads);
+  values.set("TILE_ROW_QUADS", tile.rows() / 4);
   const uint64_t steps = ceil_div<uint64_t>(weights.cols(), kTileCols);
   values.set("STEPS", steps);
   values.set("SPLIT_STEPS", ceil_div<uint64_t>(steps, part.splits));

@@ -158,7 +158,7 @@ Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t nu
     part.job = &job;
     part.shader = shader_of(job, num_tokens, limits);
     if (has_matmul && part.shader != Shader::kCopy) part.shader = Shader::kMatmul;
-    part.tile = tile_of(jobs.front().form, num_tokens);
+    part.tile = tile_of(jobs.front().form, num_tokens, limits);
     set_division(job, num_tokens, limits, part);
     SKEIN_RETURN_IF_ERROR(add_parts(part, limits, parts));
   }

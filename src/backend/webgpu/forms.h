@@ -29,10 +29,10 @@ enum class Shader : uint8_t {
 };
 
 struct MatmulTile {
-  // A thread has four rows of so many quads of tokens.
-  uint32_t row_threads, token_threads, token_quads;
+  // A thread has so many quads of rows and of tokens.
+  uint32_t row_threads, token_threads, row_quads, token_quads;
   constexpr uint32_t threads() const { return row_threads * token_threads; }
-  constexpr uint32_t rows() const { return 4 * row_threads; }
+  constexpr uint32_t rows() const { return 4 * row_threads * row_quads; }
   constexpr uint32_t tokens() const { return 4 * token_threads * token_quads; }
 };
 inline constexpr uint32_t kTileCols = 32;
@@ -57,7 +57,7 @@ constexpr uint32_t load_elems(DType dtype) {
 KernelForm group_of(const KernelForm& wanted, Shader shader, const ProductShape& shape,
                     const GpuLimits& limits);
 // The same for kMatmul. Up to 16 tokens have a tile of their own whatever is wanted.
-MatmulTile tile_of(const KernelForm& wanted, uint32_t num_tokens);
+MatmulTile tile_of(const KernelForm& wanted, uint32_t num_tokens, const GpuLimits& limits);
 
 // Errors, one line: more threads or more workgroup memory than the device has, a tile that leaves
 // threads without work.

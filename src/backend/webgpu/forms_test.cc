@@ -30,11 +30,11 @@ TEST(Forms, WhatADeviceHasNoRoomForIsOneLine) {
   EXPECT_TRUE(check_form({}, least));
   EXPECT_TRUE(check_form(group_form(256, 256, 8, 32), least));
   EXPECT_TRUE(check_form(group_form(1024, 1024, 1, 1), large));
-  EXPECT_TRUE(check_form(tile_form(128, 128, 8), large));
-  for (const KernelForm& form : {group_form(512, 8, 1, 4),  // more threads than the device
-                                 tile_form(128, 128, 8),    // more memory
-                                 tile_form(64, 64, 4), tile_form(16, 16, 16),  // four threads
-                                 tile_form(256, 16, 4)}) {  // more threads than x has loads
+  EXPECT_TRUE(check_form(tile_form(128, 128, 4, 8), large));
+  for (const KernelForm& form : {group_form(512, 8, 1, 4),   // more threads than the device
+                                 tile_form(128, 128, 4, 8),  // more memory
+                                 tile_form(64, 64, 4, 4), tile_form(16, 16, 4, 16),  // four threads
+                                 tile_form(256, 16, 4, 4)}) {  // more threads than x has loads
     const Status status = check_form(form, least);
     ASSERT_FALSE(status) << to_string(form);
     EXPECT_THAT(status.error().message, HasSubstr("on this device, found"));
@@ -66,13 +66,18 @@ TEST(Forms, WithoutAnyTheRulesCount) {
   const Layout layout = Layout::row_major();
   const ProductShape shape{DType::kF16, 2048, 2048, &layout, 1};
   EXPECT_EQ(group_of({}, Shader::kRows, shape, large_limits()), group_form(128, 128, 1, 16));
-  EXPECT_EQ(group_of(tile_form(64, 64, 4), Shader::kRows, shape, large_limits()),
+  EXPECT_EQ(group_of(tile_form(64, 64, 4, 4), Shader::kRows, shape, large_limits()),
             group_of({}, Shader::kRows, shape, large_limits()));
-  EXPECT_EQ(tile_of({}, 512).rows(), 64u);
-  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 512).rows(), 128u);
-  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 512).tokens(), 32u);
-  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 512).threads(), 256u);
-  EXPECT_EQ(tile_of(tile_form(128, 32, 4), 8).tokens(), 16u);
+  EXPECT_EQ(tile_of({}, 512, large_limits()).rows(), 128u);
+  EXPECT_EQ(tile_of({}, 512, least_limits()).rows(), 32u);
+  EXPECT_EQ(tile_of({}, 16, large_limits()).rows(), 128u);
+  EXPECT_EQ(tile_of({}, 16, least_limits()).rows(), 64u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4, 4), 512, large_limits()).rows(), 128u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4, 4), 512, large_limits()).tokens(), 32u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4, 4), 512, large_limits()).threads(), 256u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 8, 4), 512, large_limits()).rows(), 128u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 8, 4), 512, large_limits()).threads(), 128u);
+  EXPECT_EQ(tile_of(tile_form(128, 32, 4, 4), 8, large_limits()).tokens(), 16u);
 }
 
 TEST(Forms, OnlyWhatTheDeviceHasRoomForIsOffered) {

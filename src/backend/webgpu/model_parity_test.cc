@@ -200,8 +200,9 @@ INSTANTIATE_TEST_SUITE_P(
         in_form("nf4_in_form", DType::kNF4, "row_major", "group(128,8,2,4)"),
         in_form("f16_cols_in_form", DType::kF16, "col_major", "group(256,4,1,4)"),
         in_form("f16_plain_in_form", DType::kF16, "row_major", "group(32,16,2,2)", plain_options()),
-        in_form("f16_in_tiles", DType::kF16, "row_major", "tile(32,32,4)"),
-        in_form("int8_in_tiles", DType::kInt8, "row_major", "tile(32,64,8)"),
+        in_form("f16_in_tiles", DType::kF16, "row_major", "tile(32,32,4,4)"),
+        in_form("f32_in_tiles", DType::kF32, "row_major", "tile(32,32,8,4)"),
+        in_form("int8_in_tiles", DType::kInt8, "row_major", "tile(32,64,4,8)"),
         Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
              ActivationLayout::kPacked, plain_options()},
         Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,
@@ -260,7 +261,7 @@ TEST(WebGpuBackendTest, FormsBeyondTheDeviceAreAnError) {
   auto made = make_webgpu_backend({});
   SKEIN_NEED_GPU(made);
   KernelForms forms;
-  forms.ffn_key = tile_form(256, 256, 4);
+  forms.ffn_key = tile_form(256, 256, 4, 4);
   const Status status = (*made)->set_forms(forms);
   ASSERT_FALSE(status);
   EXPECT_NE(status.error().message.find("threads of a workgroup on this device, found 4096"),

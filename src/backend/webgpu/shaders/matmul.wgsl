@@ -8,9 +8,11 @@ fn run_{{J}}(group: u32, token_group: u32, split: u32, lane: u32) {
   let token_base = token_group * {{TILE_TOKENS}}u;
   let my_row = lane % {{ROW_THREADS}}u;
   let my_token = lane / {{ROW_THREADS}}u * {{TOKEN_QUADS}}u;
+//!repeat y ROW_QUADS
 //!repeat z TOKEN_QUADS
 //!repeat c 4
-  var sum_{{z}}_{{c}} = vec4<f32>();
+  var sum_{{y}}_{{z}}_{{c}} = vec4<f32>();
+//!end
 //!end
 //!end
   let first_step = split * {{SPLIT_STEPS}}u;
@@ -63,15 +65,19 @@ fn run_{{J}}(group: u32, token_group: u32, split: u32, lane: u32) {
 //!end
     if (step > first_step) {
       for (var k = 0u; k < {{TILE_COLS}}u; k = k + {{UNROLL}}u) {
-        let at_w = k * {{ROW_THREADS}}u + my_row;
+        let at_w = k * {{TILE_ROW_QUADS}}u + my_row;
         let at_x = k * {{TILE_TOKEN_QUADS}}u + my_token;
 //!repeat u UNROLL
         {
-          let w = weight_tile[at_w + {{u}}u * {{ROW_THREADS}}u];
+//!repeat y ROW_QUADS
+          let w_{{y}} = weight_tile[at_w + {{u}}u * {{TILE_ROW_QUADS}}u + {{y}}u * {{ROW_THREADS}}u];
+//!end
 //!repeat z TOKEN_QUADS
           let x_{{z}} = x_tile[at_x + {{u}}u * {{TILE_TOKEN_QUADS}}u + {{z}}u];
+//!repeat y ROW_QUADS
 //!repeat c 4
-          sum_{{z}}_{{c}} = fma(w, vec4<f32>(x_{{z}}[{{c}}]), sum_{{z}}_{{c}});
+          sum_{{y}}_{{z}}_{{c}} = fma(w_{{y}}, vec4<f32>(x_{{z}}[{{c}}]), sum_{{y}}_{{z}}_{{c}});
+//!end
 //!end
 //!end
         }
@@ -95,18 +101,18 @@ fn run_{{J}}(group: u32, token_group: u32, split: u32, lane: u32) {
 //!end
 //!end
 //!if IS_BY_COLS
-        let at = (col_in_{{i}} + {{q}}u * 4u) * {{ROW_THREADS}}u + row_in_{{i}} / 4u;
+        let at = (col_in_{{i}} + {{q}}u * 4u) * {{TILE_ROW_QUADS}}u + row_in_{{i}} / 4u;
         weight_tile[at][row_in_{{i}} % 4u] = quad.x;
-        weight_tile[at + {{ROW_THREADS}}u][row_in_{{i}} % 4u] = quad.y;
-        weight_tile[at + 2u * {{ROW_THREADS}}u][row_in_{{i}} % 4u] = quad.z;
-        weight_tile[at + 3u * {{ROW_THREADS}}u][row_in_{{i}} % 4u] = quad.w;
+        weight_tile[at + {{TILE_ROW_QUADS}}u][row_in_{{i}} % 4u] = quad.y;
+        weight_tile[at + 2u * {{TILE_ROW_QUADS}}u][row_in_{{i}} % 4u] = quad.z;
+        weight_tile[at + 3u * {{TILE_ROW_QUADS}}u][row_in_{{i}} % 4u] = quad.w;
 //!else
-        weight_tile[col_in_{{i}} * {{ROW_THREADS}}u + row_in_{{i}} / 4u + {{q}}u] = quad;
+        weight_tile[col_in_{{i}} * {{TILE_ROW_QUADS}}u + row_in_{{i}} / 4u + {{q}}u] = quad;
 //!end
       }
 //!end
 //!else
-      weight_tile[col_in_{{i}} * {{ROW_THREADS}}u + row_in_{{i}} / 4u][row_in_{{i}} % 4u] = one_{{i}};
+      weight_tile[col_in_{{i}} * {{TILE_ROW_QUADS}}u + row_in_{{i}} / 4u][row_in_{{i}} % 4u] = one_{{i}};
 //!end
     }
 //!end
@@ -125,25 +131,27 @@ fn run_{{J}}(group: u32, token_group: u32, split: u32, lane: u32) {
 //!end
     workgroupBarrier();
   }
-  let row = row_base + my_row * 4u;
+//!repeat y ROW_QUADS
+  let row_{{y}} = row_base + ({{y}}u * {{ROW_THREADS}}u + my_row) * 4u;
 //!repeat z TOKEN_QUADS
 //!repeat c 4
   {
     let token = token_base + (my_token + {{z}}u) * 4u + {{c}}u;
     if (token < num_tokens) {
 //!if IS_SPLIT
-      if (row < {{ROWS}}u) {
-        {{SUMS}}[{{SUMS_BASE}}u + (split * num_tokens + token) * {{SPLIT_QUADS}}u + (row - {{ROW_BEGIN}}u) / 4u] = sum_{{z}}_{{c}};
+      if (row_{{y}} < {{ROWS}}u) {
+        {{SUMS}}[{{SUMS_BASE}}u + (split * num_tokens + token) * {{SPLIT_QUADS}}u + (row_{{y}} - {{ROW_BEGIN}}u) / 4u] = sum_{{y}}_{{z}}_{{c}};
       }
 //!else
 //!repeat d 4
-      if (row + {{d}}u < {{ROWS}}u) {
-        store_{{J}}(token, row + {{d}}u, sum_{{z}}_{{c}}[{{d}}]);
+      if (row_{{y}} + {{d}}u < {{ROWS}}u) {
+        store_{{J}}(token, row_{{y}} + {{d}}u, sum_{{y}}_{{z}}_{{c}}[{{d}}]);
       }
 //!end
 //!end
     }
   }
+//!end
 //!end
 //!end
 }
