@@ -2,7 +2,7 @@
 // counts them, or replayed through CacheModel at the same addresses.
 //
 // Usage: cache_model_cachegrind WALK touch|model L1_BYTES L1_WAYS LL_BYTES LL_WAYS
-//   WALK   none | rows | cols | blocks: each twice over 192 x 160 floats, rows of 164 floats
+//   WALK   none | rows | cols | tile: each twice over 192 x 160 floats, rows of 164 floats
 //   touch  walks through memory and prints nothing
 //   model  replays the walk and prints "L1_MISSES LL_MISSES"
 #include <cstdint>
@@ -35,7 +35,7 @@ void walk(std::string_view name, F&& f) {
       for (uint64_t c = 0; c < kCols; ++c) {
         for (uint64_t r = 0; r < kRows; ++r) f(r * kStride + c);
       }
-    } else if (name == "blocks") {
+    } else if (name == "tile") {
       // Cols inside a block, so that only the blocking makes lines come back soon.
       for (uint64_t r = 0; r < kRows; r += kBlock) {
         for (uint64_t c = 0; c < kCols; ++c) {
