@@ -51,6 +51,7 @@ class DenseShader {
   uint32_t lanes_of(const Part& part) const { return std::min(part.lanes, group_threads_); }
 
   void set_rows(const Part& part, ShaderValues& values) const;
+  void set_few(const Part& part, ShaderValues& values) const;
   void set_matmul(const Part& part, ShaderValues& values) const;
 
   const DenseBatch& batch_;
@@ -117,6 +118,11 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
   values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/math.wgsl", values));
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
+  const auto is_few = [](const Part& part) { return part.shader == Shader::kFew; };
+  if (std::any_of(parts.begin(), parts.end(), is_few)) {
+    values.set("PLACES", kFewThreads / kFewFold * kFewRows * ceil_div(batch_.num_tokens, 4u));
+    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/fold.wgsl", values));
+  }
   if (token_groups_ > 0) {
     const MatmulTile& tile = parts.front().tile;
     kernel_.shader.add_text(fmt::format("var<workgroup> weight_tile: array<vec4<f32>, {}>;\n"
@@ -148,7 +154,7 @@ void set_activation(std::string_view name, const Activation& activation,
 }
 
 bool DenseShader::reads_quads(const Part& part) const {
-  if (part.shader == Shader::kRows) return true;
+  if (part.shader == Shader::kRows || part.shader == Shader::kFew) return true;
   return part.shader == Shader::kMatmul && in_quads(*part.job->x, batch_.num_tokens) &&
          part.job->weights->cols() % 4 == 0;
 }
@@ -219,7 +225,8 @@ void DenseShader::set_form(const Part& part, ShaderValues& values) const {
   values.set("ROWS", part.row_end);
   values.set("GROUP_ROWS", rows_of_group(part));
   values.set("RUN_ROWS", part.run_rows);
-  part.shader == Shader::kMatmul ? set_matmul(part, values) : set_rows(part, values);
+  if (part.shader == Shader::kMatmul) return set_matmul(part, values);
+  part.shader == Shader::kFew ? set_few(part, values) : set_rows(part, values);
 }
 
 void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
@@ -248,6 +255,17 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   values.set("LOOP_COLS", pass * chunks);
   values.set("FULL_COLS", full_cols);
   values.set("TAIL", full_cols < cols ? 1 : 0);
+}
+
+void DenseShader::set_few(const Part& part, ShaderValues& values) const {
+  const uint32_t lanes = lanes_of(part), quads = ceil_div(batch_.num_tokens, 4u);
+  values.set("LANES", lanes);
+  values.set("PASS_COLS", lanes * 4);
+  values.set("TAIL", part.job->weights->cols() % (lanes * 4) == 0 ? 0 : 1);
+  values.set("TOKEN_QUADS", quads);
+  values.set("GROUPS", group_threads_ / lanes);
+  values.set("FOLDS", lanes / kFewFold);
+  values.set("SUMS", quads * 4 * kFewRows);
 }
 
 void DenseShader::set_matmul(const Part& part, ShaderValues& values) const {
@@ -320,7 +338,7 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
     SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(shader_file(part.shader), values));
     groups = ceil_div<uint64_t>(part.row_end - part.row_begin, rows_of_group(part));
     call = fmt::format("run_{}(group - {}u, {}lane)", index, num_groups_,
-                       token_groups_ > 0 ? "wg.y, wg.z, " : "");
+                       part.shader == Shader::kMatmul ? "wg.y, wg.z, " : "");
     if (part.splits < splits_) call = fmt::format("if (wg.z < {}u) {{ {}; }}", part.splits, call);
   }
   add_branch(groups, call);

@@ -27,6 +27,11 @@ Shader shader_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limi
   const uint32_t max_tokens = limits.is_software ? kSoftwareVectorTokens : kMaxVectorTokens;
   if (is_by_cols && num_tokens <= max_tokens) return Shader::kRows;
   if (num_tokens == 1) return axis == VectorAxis::kRows ? Shader::kCols : Shader::kAny;
+  // Codes are decoded by each run of rows anew: beyond eight tokens tiles take less time (H200).
+  const uint32_t most_few = is_quantized(dtype) ? kMaxFewTokens / 2 : kMaxFewTokens;
+  const bool can_fold =
+      limits.subgroup_threads >= kFewFold && limits.max_group_threads >= kFewThreads;
+  if (is_by_cols && num_tokens <= most_few && can_fold) return Shader::kFew;
   return Shader::kMatmul;
 }
 
@@ -34,6 +39,12 @@ Shader shader_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limi
 void set_division(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits, Part& part) {
   if (part.shader == Shader::kCopy || part.shader == Shader::kMatmul) return;
   const Tensor& weights = *job.weights;
+  if (part.shader == Shader::kFew) {
+    part.threads = kFewThreads;
+    part.lanes = few_lanes(weights.cols(), num_tokens);
+    part.run_rows = kFewRows;
+    return;
+  }
   const KernelForm form = group_of(
       job.form, part.shader,
       {weights.dtype(), weights.rows(), weights.cols(), &weights.layout(), num_tokens}, limits);
@@ -137,6 +148,8 @@ std::string_view shader_file(Shader shader) {
       return "dense_cols.wgsl";
     case Shader::kAny:
       return "dense_any.wgsl";
+    case Shader::kFew:
+      return "dense_few.wgsl";
     case Shader::kMatmul:
       break;
   }

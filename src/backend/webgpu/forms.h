@@ -24,6 +24,8 @@ enum class Shader : uint8_t {
   kRows,
   kCols,
   kAny,
+  // Five tokens to sixteen, where loads bring cols of a row: a thread has some rows of all of them.
+  kFew,
   // Many tokens: tiles, in a grid with dimensions for tokens and for parts of the cols.
   kMatmul,
 };
@@ -36,6 +38,13 @@ struct MatmulTile {
   constexpr uint32_t tokens() const { return 4 * token_threads * token_quads; }
 };
 inline constexpr uint32_t kTileCols = 32;
+
+// kFew: so many threads, of which 32, 64 or all share eight rows. Sums of eight neighbours meet by
+// shuffles, those of such eights in workgroup memory.
+inline constexpr uint32_t kFewThreads = 128, kMinFewLanes = 32, kMaxFewTokens = 16;
+inline constexpr uint32_t kFewRows = 8, kFewFold = 8;
+uint32_t few_lanes(uint64_t cols, uint32_t num_tokens);
+
 // Sums of rows and tokens that meet in one barrier of kRows.
 inline constexpr uint32_t kMaxRunSums = 8;
 

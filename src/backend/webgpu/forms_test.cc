@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace skein::webgpu {
 namespace {
 
@@ -78,6 +80,18 @@ TEST(Forms, WithoutAnyTheRulesCount) {
   EXPECT_EQ(tile_of(tile_form(128, 32, 8, 4), 512, large_limits()).rows(), 128u);
   EXPECT_EQ(tile_of(tile_form(128, 32, 8, 4), 512, large_limits()).threads(), 128u);
   EXPECT_EQ(tile_of(tile_form(128, 32, 4, 4), 8, large_limits()).tokens(), 16u);
+}
+
+TEST(Forms, FewTokensShareRowsAmongWholeRuns) {
+  for (const auto& [cols, lanes] : {std::pair<uint64_t, uint32_t>{4, 32},
+                                    {64, 32},
+                                    {128, 32},
+                                    {256, 64},
+                                    {768, 128},
+                                    {2048, 128}}) {
+    EXPECT_EQ(few_lanes(cols, 5), lanes) << cols;
+    EXPECT_EQ(few_lanes(cols, 16), std::min(lanes, 64u)) << cols;
+  }
 }
 
 TEST(Forms, OnlyWhatTheDeviceHasRoomForIsOffered) {

@@ -42,7 +42,9 @@ struct GpuLimits {
   // Software compiles what is unrolled for many seconds and gains nothing by it.
   bool is_software = false;
   // What only some devices have; there is a way without each.
-  bool has_subgroups = false;   // sums over the threads of a subgroup
+  bool has_subgroups = false;  // sums over the threads of a subgroup
+  // Of a subgroup, which are neighbours in the workgroup (measure_subgroup()); 0: not known.
+  uint32_t subgroup_threads = 0;
   bool has_timestamps = false;  // inside a pass
 };
 
@@ -108,6 +110,8 @@ class Gpu {
 
   // As if it were no software, for tests.
   void use_hardware_kernels() noexcept { limits_.is_software = false; }
+
+  void set_subgroup_threads(uint32_t count) noexcept { limits_.subgroup_threads = count; }
 
   // The first thing that went wrong since the last call, as one line; of a lost device, that it is.
   Status take_error();

@@ -124,6 +124,12 @@ Case many_tokens(const char* name, DType dtype, const char* dense, const char* f
   return {name, dtype, dense, ffn_value, 128, ActivationLayout::kPacked, {}, {67, 3}, {100}};
 }
 
+// Five and six tokens, whose last quad is not whole.
+Case few_tokens(const char* name, DType dtype, const char* layout) {
+  return {name,   dtype, layout, layout, 64, ActivationLayout::kPacked, hardware_options(),
+          {6, 5}, {3}};
+}
+
 // Another form than the backend's rule for every product, once for one token and once for tiles.
 Case in_form(const char* name, DType dtype, const char* dense, const char* form,
              const WebGpuOptions& options = {}) {
@@ -202,6 +208,9 @@ INSTANTIATE_TEST_SUITE_P(
         in_form("f16_plain_in_form", DType::kF16, "row_major", "group(32,16,2,2)", plain_options()),
         in_form("f16_in_tiles", DType::kF16, "row_major", "tile(32,32,4,4)"),
         in_form("f32_in_tiles", DType::kF32, "row_major", "tile(32,32,8,4)"),
+        few_tokens("f16_few_tokens", DType::kF16, "row_major"),
+        few_tokens("int8_few_tokens", DType::kInt8, "row_major"),
+        few_tokens("nf4_few_tokens", DType::kNF4, "row_major"),
         in_form("int8_in_tiles", DType::kInt8, "row_major", "tile(32,64,4,8)"),
         Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
              ActivationLayout::kPacked, plain_options()},

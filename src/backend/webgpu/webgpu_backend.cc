@@ -13,6 +13,7 @@
 #include "backend/webgpu/read.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
+#include "backend/webgpu/subgroup.h"
 #include "base/bits.h"
 #include "tensor/decode_row.h"
 #include "tensor/pack_kernels.h"
@@ -541,6 +542,10 @@ Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& option
   if (options.is_hardware) gpu->use_hardware_kernels();
   if (options.max_binding_bytes != 0) gpu->limit_bindings(options.max_binding_bytes);
   if (options.max_buffer_bytes != 0) gpu->limit_buffers(options.max_buffer_bytes);
+  if (gpu->limits().has_subgroups && !gpu->limits().is_software) {
+    SKEIN_ASSIGN_OR_RETURN(const uint32_t threads, measure_subgroup(gpu));
+    gpu->set_subgroup_threads(threads);
+  }
   return make_webgpu_backend_on(std::move(gpu));
 }
 

@@ -51,6 +51,7 @@ Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bind
   values.set("BASE", place.offset_bytes / 16);
   values.set("DELTA", delta_elems);
   values.set("SCALED", is_quantized(dtype) ? 1 : 0);
+  values.set("IS_F32", dtype == DType::kF32 ? 1 : 0);
   values.set("IS_INT8", dtype == DType::kInt8 ? 1 : 0);
   values.set("IS_CODE4", element_bits(dtype) == 4 ? 1 : 0);
   values.set("IS_Q4K", dtype == DType::kQ4K ? 1 : 0);

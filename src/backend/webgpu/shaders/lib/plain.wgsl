@@ -4,11 +4,12 @@ fn f32_quad_0(words: vec4<u32>) -> vec4<f32> { return bitcast<vec4<f32>>(words);
 fn f32_element(word: u32, index: u32) -> f32 { return bitcast<f32>(word); }
 //!end
 //!if IS_F16
+fn f16_pair(word: u32) -> vec2<f32> { return unpack2x16float(word); }
 fn f16_quad_0(words: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+  return vec4<f32>(f16_pair(words.x), f16_pair(words.y));
 }
 fn f16_quad_1(words: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.z), unpack2x16float(words.w));
+  return vec4<f32>(f16_pair(words.z), f16_pair(words.w));
 }
 fn f16_element(word: u32, index: u32) -> f32 {
   let both = unpack2x16float(word);

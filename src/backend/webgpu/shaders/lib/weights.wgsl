@@ -46,6 +46,28 @@ fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
 }
 //!end
 
+// Four weights of a row that lie side by side, from a col that is a multiple of four.
+fn four_{{J}}(row: u32, col: u32) -> vec4<f32> {
+  let at = offset_{{J}}(row, col) - {{DELTA}}u;
+  let quad = {{BASE}}u + at / {{VEC}}u;
+//!if IS_F32
+  return bitcast<vec4<f32>>({{W}}[quad]);
+//!else
+  let word = at / {{PER_WORD}}u % 4u;
+//!if SCALED
+//!if IS_CODE4
+  let four = {{DTYPE}}_four({{W}}[quad][word] >> (at % 8u * 4u));
+//!else
+  let four = {{DTYPE}}_four({{W}}[quad][word]);
+//!end
+  let scale = scale_{{J}}(row, col);
+  return four * scale.x + scale.y;
+//!else
+  return vec4<f32>({{DTYPE}}_pair({{W}}[quad][word]), {{DTYPE}}_pair({{W}}[quad][word + 1u]));
+//!end
+//!end
+}
+
 // One weight.
 fn weight_{{J}}(row: u32, col: u32) -> f32 {
   let at = offset_{{J}}(row, col) - {{DELTA}}u;
