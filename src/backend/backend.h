@@ -8,6 +8,7 @@
 // established every precondition. Device errors surface in finish().
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -43,6 +44,9 @@ struct Draws {
   uint64_t cursor_at = 0, uniforms_at = 0, ids_at = 0;
 };
 
+// A layout for each dtype, in the order of kAllDTypes; none where nothing is asked for.
+using DenseLayouts = std::array<std::optional<Layout>, kAllDTypes.size()>;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -56,7 +60,7 @@ class Backend {
   virtual std::span<const KernelInfo> kernels() const noexcept = 0;
   virtual StateLayout state_layout() const noexcept = 0;  // the only one its wkv step takes
   // For the dense matrices, where it is not the default plan's that is fast here.
-  virtual std::optional<Layout> dense_layout() const noexcept { return std::nullopt; }
+  virtual DenseLayouts dense_layouts() const noexcept { return {}; }
 
   // What two devices of one description may differ in, and what is fast with it: "subgroups".
   virtual std::vector<std::string> features() const { return {}; }

@@ -19,13 +19,13 @@ namespace {
 constexpr std::array<std::string_view, 4> kNames = {"auto", "reference", "cpu", "webgpu"};
 
 #ifdef SKEIN_HAS_WEBGPU
-Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t> adapter) {
-  return make_webgpu_backend({.adapter = adapter});
+Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t> adapter, Precision precision) {
+  return make_webgpu_backend({.adapter = adapter, .precision = precision});
 }
 Result<std::vector<std::string>> find_adapters() { return webgpu_adapters(); }
 bool finds_gpu() { return has_webgpu_gpu(); }
 #else
-Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t>) {
+Result<std::unique_ptr<Backend>> make_webgpu(std::optional<uint32_t>, Precision) {
   return error("backend webgpu: this program was built without it (wgpu-native was not there)");
 }
 Result<std::vector<std::string>> find_adapters() { return std::vector<std::string>(); }
@@ -52,7 +52,7 @@ Result<std::unique_ptr<Backend>> make_backend(std::string_view name, uint32_t nu
                                               Precision precision,
                                               std::optional<uint32_t> adapter) {
   if (name == "reference") return make_reference_backend();
-  if (name == "webgpu") return make_webgpu(adapter);
+  if (name == "webgpu") return make_webgpu(adapter, precision);
   if (name == "auto" || name == "cpu") {
     return make_cpu_backend({.num_threads = num_threads, .precision = precision, .target = ""});
   }

@@ -126,7 +126,7 @@ std::string default_plan_path(const PlanKey& key) {
 Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& model_path,
                                Backend& backend) {
   PlanChoice choice;
-  choice.plan = default_plan(backend.dense_layout());
+  choice.plan = default_plan(backend.dense_layouts());
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant, choice.plan));
   SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, backend, choice.warnings));
   if (candidate) SKEIN_RETURN_IF_ERROR(use_file(*candidate, model_path, backend, choice));

@@ -157,7 +157,10 @@ Layout default_layout(WeightGroup group, DType dtype) noexcept {
 
 Layout WeightPlan::layout_of(WeightGroup group, DType dtype) const noexcept {
   const std::optional<Layout>* named = field_of(*this, group);
-  return named != nullptr && *named ? **named : default_layout(group, dtype);
+  if (named == nullptr) return default_layout(group, dtype);
+  if (*named) return **named;
+  const std::optional<Layout>& asked = dense[static_cast<size_t>(dtype)];
+  return asked && group != WeightGroup::kFfnValue ? *asked : default_layout(group, dtype);
 }
 
 bool WeightPlan::names_layout(WeightGroup group) const noexcept {
@@ -324,11 +327,9 @@ Result<Placement> parse_placement(std::string_view text) {
   return error("placement: expected hot or file, found '{}'", text);
 }
 
-WeightPlan default_plan(const std::optional<Layout>& dense) {
+WeightPlan default_plan(const DenseLayouts& dense) {
   WeightPlan plan;
-  for (const WeightGroup group : kMatrixGroups) {
-    if (dense && group != WeightGroup::kFfnValue) plan.set_layout(group, *dense);
-  }
+  plan.dense = dense;
   return plan;
 }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/backend.h"
 #include "backend/kernel_form.h"
 #include "backend/rwkv7.h"
 #include "base/result.h"
@@ -52,8 +53,12 @@ inline constexpr GroupDTypes kPlainGroups = {DType::kF16, DType::kF16, DType::kF
                                              DType::kF16};
 
 struct WeightPlan {
-  // Unset: default_layout() of the group and its dtype.
+  // Unset: what `dense` has for the dtype (not for ffn.value), or else default_layout() of the
+  // group and its dtype.
   std::optional<Layout> attention, ffn_key, ffn_value, low_rank, head;
+
+  // What the backend asks for.
+  DenseLayouts dense = {};
 
   // In order; the last one that covers a matrix counts.
   std::vector<QuantRule> quant;
@@ -112,9 +117,8 @@ struct WeightPlan {
 // a col, so that a zero activation skips its bytes.
 Layout default_layout(WeightGroup group, DType dtype) noexcept;
 
-// What a model is loaded with when nobody names a plan: `dense`, Backend::dense_layout(), for all
-// matrices but ffn.value, or without one the rules of WeightPlan.
-WeightPlan default_plan(const std::optional<Layout>& dense);
+// What a model is loaded with when nobody names a plan, on a backend with such dense_layouts().
+WeightPlan default_plan(const DenseLayouts& dense);
 
 // `base` with the layouts that `text` names: one layout for all matrices ("row_major"), ffn.value
 // among them, which only col_major lets skip zeros; or a list "GROUP=LAYOUT,GROUP=LAYOUT" with the

@@ -140,7 +140,7 @@ Result<ProfileReport> profile_model(const std::string& path, Backend& backend,
                          choose_morton_side(runner, known, morton_progress));
   ProfileReport report;
   report.experiment =
-      make_experiment(known.base, morton_side, default_plan(backend.dense_layout()));
+      make_experiment(known.base, morton_side, default_plan(backend.dense_layouts()));
   std::vector<VariantFigures*> all;
   report.variants.resize(report.experiment.variants.size());
   for (size_t i = 0; i < report.variants.size(); ++i) {

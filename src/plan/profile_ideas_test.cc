@@ -94,7 +94,9 @@ TEST(ProfileIdeas, AddedGoesInTheDocumentsOrder) {
   // The first idea added is the first idea alone.
   EXPECT_EQ(experiment.ideas[0].alone, experiment.ideas[0].added);
   EXPECT_EQ(experiment.variants[experiment.skein_default].plan, WeightPlan());
-  const WeightPlan rows = default_plan(Layout::row_major());
+  DenseLayouts dense;
+  dense.fill(Layout::row_major());
+  const WeightPlan rows = default_plan(dense);
   const Experiment of_rows = make_experiment({}, 16, rows);
   EXPECT_EQ(of_rows.variants[of_rows.skein_default].plan, rows);
   EXPECT_NE(rows, WeightPlan());

@@ -16,6 +16,8 @@ constexpr uint32_t kMinSubgroupThreads = 32, kMinPlainThreads = 64;
 // The smallest subgroup that the places of sums are made for.
 constexpr uint32_t kMinSubgroup = 4;
 constexpr uint32_t kSumThreads = 128;
+// Workgroup memory beside what choose_group() counts: tables of sixteen codes.
+constexpr uint64_t kSmallGroupBytes = 256;
 
 // Builds the shader of some parts.
 class DenseShader {
@@ -51,6 +53,7 @@ class DenseShader {
   uint32_t lanes_of(const Part& part) const { return std::min(part.lanes, group_threads_); }
 
   void set_rows(const Part& part, ShaderValues& values) const;
+  void set_lanes(const Part& part, ShaderValues& values) const;
   void set_few(const Part& part, ShaderValues& values) const;
   void set_matmul(const Part& part, ShaderValues& values) const;
 
@@ -61,6 +64,10 @@ class DenseShader {
   uint32_t token_groups_ = 0;  // of a grid of tiles
   uint32_t splits_ = 1;        // the most of any part
   uint64_t col_sum_quads_ = 0;
+  uint64_t num_partials_ = 0;
+  uint64_t group_x_quads_ = 0;  // of x in workgroup memory, for kLanes; 0: it is read as it lies
+  uint32_t lane_sums_ = 0;      // of a thread of kLanes
+  bool is_fast_ = false;        // kLanes multiplies pairs of f16
   std::string num_tokens_ = "1u";
   std::vector<DType> dtypes_;
   std::string branches_;
@@ -90,6 +97,10 @@ Status DenseShader::bind_weights(std::span<const Part> parts) {
 // The workgroup that suits all parts: the largest that one of them wants, as far as the sums of
 // kCols leave room for it.
 void DenseShader::choose_group(std::span<const Part> parts) {
+  is_fast_ =
+      limits_.is_fast && std::all_of(parts.begin(), parts.end(), [](const Part& part) {
+        return part.shader != Shader::kLanes || element_bits(part.job->weights->dtype()) == 4;
+      });
   for (const Part& part : parts) {
     if (part.shader == Shader::kMatmul) {
       group_threads_ = part.tile.threads();
@@ -98,6 +109,10 @@ void DenseShader::choose_group(std::span<const Part> parts) {
       continue;
     }
     group_threads_ = std::max({group_threads_, part.lanes, part.threads});
+    if (part.shader == Shader::kLanes) {
+      group_x_quads_ = std::max(group_x_quads_, part.job->weights->cols() / 4 * batch_.num_tokens);
+      lane_sums_ = std::max(lane_sums_, part.run_rows * batch_.num_tokens);
+    }
     if (part.shader == Shader::kCols) {
       col_sum_quads_ =
           std::max<uint64_t>(col_sum_quads_, vector_elems(part.job->weights->dtype()) / 4);
@@ -108,13 +123,26 @@ void DenseShader::choose_group(std::span<const Part> parts) {
          group_threads_ * thread_bytes > limits_.max_group_bytes) {
     group_threads_ /= 2;
   }
+  while (lane_sums_ > 0 && group_threads_ > kMinPlainThreads &&
+         uint64_t{group_threads_} * lane_sums_ * sizeof(float) > limits_.max_group_bytes / 2) {
+    group_threads_ /= 2;
+  }
+  is_fast_ = is_fast_ && lane_sums_ > 0;
+  num_partials_ = std::max(std::max(group_threads_, kMaxRunSums * group_threads_ / kMinSubgroup),
+                           group_threads_ * lane_sums_);
+  const uint64_t table_bytes = is_fast_ ? kPairTableBytes : 0;
+  const uint64_t x_bytes = group_x_quads_ * (is_fast_ ? 8 : 16);
+  if (num_partials_ * sizeof(float) + table_bytes + x_bytes + kSmallGroupBytes >
+      limits_.max_group_bytes) {
+    group_x_quads_ = 0;
+  }
 }
 
 Status DenseShader::add_shared_text(std::span<const Part> parts) {
   choose_group(parts);
   ShaderValues values;
   values.set("GROUP_THREADS", group_threads_);
-  values.set("PARTIALS", std::max(group_threads_, kMaxRunSums * group_threads_ / kMinSubgroup));
+  values.set("PARTIALS", num_partials_);
   values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/math.wgsl", values));
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
@@ -135,12 +163,19 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
                                         group_threads_ * col_sum_quads_),
                             "dense.cc");
   }
+  if (group_x_quads_ > 0) {
+    kernel_.shader.add_text(fmt::format("var<workgroup> group_x: array<vec4<{}>, {}>;\n",
+                                        is_fast_ ? "f16" : "f32", group_x_quads_),
+                            "dense.cc");
+  }
+  if (is_fast_) SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/half.wgsl", values));
+  kernel_.needs_f16 = is_fast_;
   for (const Part& part : parts) {
     if (part.shader == Shader::kCopy) continue;
     const DType dtype = part.job->weights->dtype();
     if (std::find(dtypes_.begin(), dtypes_.end(), dtype) != dtypes_.end()) continue;
     dtypes_.push_back(dtype);
-    SKEIN_RETURN_IF_ERROR(add_dtype_text(dtype, kernel_.shader));
+    SKEIN_RETURN_IF_ERROR(add_dtype_text(dtype, {is_fast_, group_threads_}, kernel_.shader));
   }
   return {};
 }
@@ -154,7 +189,10 @@ void set_activation(std::string_view name, const Activation& activation,
 }
 
 bool DenseShader::reads_quads(const Part& part) const {
-  if (part.shader == Shader::kRows || part.shader == Shader::kFew) return true;
+  if (part.shader == Shader::kRows || part.shader == Shader::kLanes ||
+      part.shader == Shader::kFew) {
+    return true;
+  }
   return part.shader == Shader::kMatmul && in_quads(*part.job->x, batch_.num_tokens) &&
          part.job->weights->cols() % 4 == 0;
 }
@@ -226,6 +264,7 @@ void DenseShader::set_form(const Part& part, ShaderValues& values) const {
   values.set("GROUP_ROWS", rows_of_group(part));
   values.set("RUN_ROWS", part.run_rows);
   if (part.shader == Shader::kMatmul) return set_matmul(part, values);
+  if (part.shader == Shader::kLanes) return set_lanes(part, values);
   part.shader == Shader::kFew ? set_few(part, values) : set_rows(part, values);
 }
 
@@ -255,6 +294,35 @@ void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
   values.set("LOOP_COLS", pass * chunks);
   values.set("FULL_COLS", full_cols);
   values.set("TAIL", full_cols < cols ? 1 : 0);
+}
+
+void DenseShader::set_lanes(const Part& part, ShaderValues& values) const {
+  const DType dtype = part.job->weights->dtype();
+  const uint32_t vec = vector_elems(dtype), step = std::min(step_cols(dtype), kLaneUnitCols);
+  const uint32_t step_loads = step / vec, steps = kLaneUnitCols / step;
+  values.set("TOKENS", batch_.num_tokens);
+  values.set("UNIT_COLS", kLaneUnitCols);
+  values.set("UNIT_STEPS", steps);
+  values.set("UNIT_LOADS", kLaneUnitCols / vec);
+  values.set("STEP_LOADS", step_loads);
+  for (uint32_t s = 0; s < steps; ++s) {
+    for (uint32_t l = 0; l < step_loads; ++l) {
+      values.set(fmt::format("LOAD_{}_{}", s, l), s * step_loads + l);
+    }
+  }
+  values.set("PARTS", lanes_of(part));
+  values.set("ROW_LANES", group_threads_ / lanes_of(part));
+  values.set("COL_QUADS", part.job->weights->cols() / 4);
+  values.set("FAST", is_fast_ ? 1 : 0);
+  // How four of x are read, from where they lie.
+  const bool in_group = group_x_quads_ > 0;
+  const std::string& x = *values.find("X");
+  const std::string_view open = is_fast_ ? "half_quad(" : "", close = is_fast_ ? ")" : "";
+  values.set("X_IN_GROUP", in_group ? 1 : 0);
+  values.set("FILL_OPEN", fmt::format("{}{}[", open, x));
+  values.set("FILL_CLOSE", fmt::format("]{}", close));
+  values.set("X_OPEN", in_group ? "group_x[" : fmt::format("{}{}[", open, x));
+  values.set("X_CLOSE", in_group ? "]" : fmt::format("]{}", close));
 }
 
 void DenseShader::set_few(const Part& part, ShaderValues& values) const {
@@ -355,7 +423,7 @@ void DenseShader::add_main() {
   kernel_.z = splits_;
   std::string text = "fn run(wg: vec3<u32>, lane: u32) {\n";
   for (const DType dtype : dtypes_) {
-    if (has_table(dtype)) text += fmt::format("  {}_start(lane);\n", to_string(dtype));
+    if (has_start(dtype, is_fast_)) text += fmt::format("  {}_start(lane);\n", to_string(dtype));
   }
   text += has_tokens ? "  let group = wg.x;\n"
                      : fmt::format("  let group = wg.x + wg.y * {}u;\n", width);

@@ -25,7 +25,9 @@ Shader shader_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limi
   const VectorAxis axis = vector_axis(job.weights->mapping(), vector_elems(dtype));
   const bool is_by_cols = axis == VectorAxis::kCols && in_quads(*job.x, num_tokens);
   const uint32_t max_tokens = limits.is_software ? kSoftwareVectorTokens : kMaxVectorTokens;
-  if (is_by_cols && num_tokens <= max_tokens) return Shader::kRows;
+  if (is_by_cols && num_tokens <= max_tokens) {
+    return suits_lanes(dtype, job.weights->mapping()) ? Shader::kLanes : Shader::kRows;
+  }
   if (num_tokens == 1) return axis == VectorAxis::kRows ? Shader::kCols : Shader::kAny;
   // Codes are decoded by each run of rows anew: beyond eight tokens tiles take less time (H200).
   const uint32_t most_few = is_quantized(dtype) ? kMaxFewTokens / 2 : kMaxFewTokens;
@@ -148,6 +150,8 @@ std::string_view shader_file(Shader shader) {
       return "dense_cols.wgsl";
     case Shader::kAny:
       return "dense_any.wgsl";
+    case Shader::kLanes:
+      return "dense_lanes.wgsl";
     case Shader::kFew:
       return "dense_few.wgsl";
     case Shader::kMatmul:

@@ -24,8 +24,9 @@ struct Part {
   ByteRange codes;
   uint64_t row_begin = 0, row_end = 0;
   uint64_t delta_elems = 0;
-  uint32_t lanes = 1;  // kRows, kFew, kAny: threads a row; kCols: threads that read rows of one col
-  uint32_t run_rows = 1;  // kRows, kFew: rows of a thread, which share what is loaded of x
+  uint32_t lanes =
+      1;  // kRows, kFew, kAny, kLanes: threads a row; kCols: threads that read rows of one col
+  uint32_t run_rows = 1;  // kRows, kFew, kLanes: rows of a thread, which share what is loaded of x
   uint32_t loads = 1;     // kRows: of weights that a thread has in flight
   uint32_t threads = 1;   // that the workgroup should have at least
   MatmulTile tile = {};   // kMatmul; the same for all parts

@@ -27,6 +27,7 @@ constexpr uint32_t kColsGroupThreads = 128;
 constexpr uint32_t kManyFewTokens = 12;
 constexpr MatmulTile kFewTokensTiles[] = {{32, 4, 1, 1}, {16, 4, 1, 1}};
 constexpr MatmulTile kManyTokensTiles[] = {{16, 8, 2, 2}, {16, 8, 1, 2}, {8, 8, 1, 1}};
+constexpr uint32_t kLaneThreads[] = {512, 256, 1024}, kSoftwareLaneThreads[] = {64};
 constexpr std::span kSoftwareTiles = std::span(kManyTokensTiles).subspan(1);
 
 uint32_t power_up_to(uint64_t value, uint64_t max) {
@@ -36,6 +37,7 @@ uint32_t power_up_to(uint64_t value, uint64_t max) {
 // The most threads that a row, or the rows of one col, can keep busy.
 uint64_t most_row_threads(Shader shader, const ProductShape& shape) {
   if (shader == Shader::kCols) return ceil_div<uint64_t>(shape.rows, vector_elems(shape.dtype));
+  if (shader == Shader::kLanes) return shape.cols / kLaneUnitCols;
   return shape.cols / (shader == Shader::kRows ? load_elems(shape.dtype) : 1);
 }
 
@@ -62,6 +64,18 @@ uint32_t thread_rows_by_rule(Shader shader, const ProductShape& shape, const Gpu
   // A matrix with workgroups to spare, as a head: two rows take 0.8 of the time (H200).
   const uint32_t plain = shape.rows >= kManyRows && !limits.is_software ? 2 : 1;
   return bits == 4 ? 4 : bits == 8 ? 2 : plain;
+}
+
+// 0.71 to 0.79 of the time of kRows (nf4, 16384 x 4096 and 4096 x 4096, H200, 2026-11-28, each
+// dispatch with its code cold): threads as rows, two rows a thread, as many threads a workgroup as
+// leave every core one or more.
+KernelForm lanes_by_rule(const ProductShape& shape, const GpuLimits& limits) {
+  constexpr uint64_t kManyLaneRows = 8192, kSomeLaneRows = 4096;
+  const uint32_t rows = shape.rows >= kManyLaneRows ? 32 : shape.rows >= kSomeLaneRows ? 16 : 8;
+  const uint32_t most_parts = limits.is_software ? 4 : shape.rows >= kManyLaneRows ? 16 : 32;
+  const uint32_t parts = power_up_to(shape.cols / kLaneUnitCols, most_parts);
+  const uint32_t most = std::bit_floor(limits.max_group_threads);
+  return group_form(std::clamp(rows * parts, kMinGroupThreads, most), parts, 2, 1);
 }
 
 // Workgroup memory: of weights and x, and what lib/reduce.wgsl declares.
@@ -103,6 +117,20 @@ Forms row_forms(const GpuLimits& limits) {
   return forms;
 }
 
+// Threads of a workgroup that has 8 to 64 rows side by side.
+Forms lane_forms(const GpuLimits& limits) {
+  Forms forms;
+  for (const uint32_t threads : limits.is_software ? std::span<const uint32_t>(kSoftwareLaneThreads)
+                                                   : std::span<const uint32_t>(kLaneThreads)) {
+    for (const uint32_t rows : {32u, 16u, 8u, 64u}) {
+      for (const uint32_t thread_rows : {2u, 1u, 4u}) {
+        forms.push_back(group_form(threads, threads / rows, thread_rows, 1));
+      }
+    }
+  }
+  return forms;
+}
+
 Forms one_token_forms(MatrixOp op, VectorAxis axis, const GpuLimits& limits) {
   Forms forms;
   if (axis == VectorAxis::kCols) return row_forms(limits);
@@ -136,15 +164,32 @@ Forms tile_forms(const GpuLimits& limits) {
 
 }  // namespace
 
+bool suits_lanes(DType dtype, const AnyMapping& mapping) {
+  // Of q4_k sixteen bytes of scale belong to every run of 32 cols, which row_major has at hand.
+  if (!is_quantized(dtype) || dtype == DType::kQ4K) return false;
+  const Layout& layout = mapping.layout();
+  constexpr uint32_t kLeastRows = 8;  // whose sixteen bytes are a line of memory
+  return layout.kind == LayoutKind::kInterleave && layout.rows >= kLeastRows &&
+         layout.chunk == vector_elems(dtype) && layout.cols % kLaneUnitCols == 0 &&
+         mapping.extents().cols % kLaneUnitCols == 0 &&
+         vector_axis(mapping, vector_elems(dtype)) == VectorAxis::kCols;
+}
+
 KernelForm group_of(const KernelForm& wanted, Shader shader, const ProductShape& shape,
                     const GpuLimits& limits) {
+  const bool has_thread_rows = shader == Shader::kRows || shader == Shader::kLanes;
   const uint32_t most_rows =
-      shader == Shader::kRows ? power_up_to(kMaxRunSums / shape.num_tokens, kMaxRunSums) : 1;
+      has_thread_rows ? power_up_to(kMaxRunSums / shape.num_tokens, kMaxRunSums) : 1;
   if (wanted.has_group()) {
     const uint32_t row_threads =
         power_up_to(std::max<uint64_t>(most_row_threads(shader, shape), 1), wanted.row_threads);
     return group_form(wanted.group_threads, row_threads, std::min(wanted.thread_rows, most_rows),
                       wanted.loads);
+  }
+  if (shader == Shader::kLanes) {
+    const KernelForm form = lanes_by_rule(shape, limits);
+    return group_form(form.group_threads, form.row_threads, std::min(form.thread_rows, most_rows),
+                      form.loads);
   }
   const uint32_t row_threads = row_threads_by_rule(shader, shape);
   return group_form(shader == Shader::kCols ? kColsGroupThreads : row_threads, row_threads,
@@ -196,9 +241,11 @@ Status check_forms(const KernelForms& forms, const GpuLimits& limits) {
 std::vector<KernelForm> list_forms(MatrixOp op, DType dtype, const AnyMapping& mapping,
                                    uint32_t num_tokens, const GpuLimits& limits) {
   const VectorAxis axis = vector_axis(mapping, vector_elems(dtype));
-  Forms forms = num_tokens == 1              ? one_token_forms(op, axis, limits)
-                : num_tokens > kMaxFewTokens ? tile_forms(limits)
-                                             : Forms();
+  const bool is_by_lanes = op == MatrixOp::kDense && suits_lanes(dtype, mapping);
+  Forms forms = num_tokens == 1 && is_by_lanes ? lane_forms(limits)
+                : num_tokens == 1              ? one_token_forms(op, axis, limits)
+                : num_tokens > kMaxFewTokens   ? tile_forms(limits)
+                                               : Forms();
   std::erase_if(forms, [&](const KernelForm& form) { return !check_form(form, limits); });
   return forms;
 }

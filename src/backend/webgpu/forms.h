@@ -24,6 +24,9 @@ enum class Shader : uint8_t {
   kRows,
   kCols,
   kAny,
+  // One token or few of quantized weights, where threads side by side load the same cols of rows
+  // side by side.
+  kLanes,
   // Five tokens to sixteen, where loads bring cols of a row: a thread has some rows of all of them.
   kFew,
   // Many tokens: tiles, in a grid with dimensions for tokens and for parts of the cols.
@@ -48,6 +51,12 @@ uint32_t few_lanes(uint64_t cols, uint32_t num_tokens);
 // Sums of rows and tokens that meet in one barrier of kRows.
 inline constexpr uint32_t kMaxRunSums = 8;
 
+// kLanes: cols that a thread reads of a row at a time, whose loads are all in flight.
+inline constexpr uint32_t kLaneUnitCols = 64;
+// Whether quantized weights lie so that kLanes reads whole lines of memory: rows side by side, each
+// with the cols of one sixteen-byte load, as in interleave(32,64,32) of four-bit codes.
+bool suits_lanes(DType dtype, const AnyMapping& mapping);
+
 // Numbers of a product that a form is cut down to.
 struct ProductShape {
   DType dtype = DType::kF16;
@@ -62,7 +71,7 @@ constexpr uint32_t load_elems(DType dtype) {
   return element_bits(dtype) == 4 ? 8 : vector_elems(dtype);
 }
 
-// `wanted` for such a product on kRows, kCols or kAny, or the rules where it has no group.
+// `wanted` for such a product on kRows, kCols, kAny or kLanes, or the rules where it has no group.
 KernelForm group_of(const KernelForm& wanted, Shader shader, const ProductShape& shape,
                     const GpuLimits& limits);
 // The same for kMatmul. Up to 16 tokens have a tile of their own whatever is wanted.

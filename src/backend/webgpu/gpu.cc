@@ -19,7 +19,8 @@ constexpr auto kSubgroups = static_cast<WGPUFeatureName>(WGPUNativeFeature_Subgr
 constexpr auto kTimestampsInPasses =
     static_cast<WGPUFeatureName>(WGPUNativeFeature_TimestampQueryInsidePasses);
 // None that the library calls experimental: adapters list those, and no device is given with them.
-constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, kSubgroups, kTimestampsInPasses};
+constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, WGPUFeatureName_ShaderF16,
+                                  kSubgroups, kTimestampsInPasses};
 // Longer than a token of a large model, shorter than what a user would call busy.
 constexpr std::chrono::milliseconds kMaxSpin(10);
 
@@ -202,6 +203,7 @@ Status Gpu::open_device(bool is_plain) {
   limits_.is_software = is_cpu();
   limits_.has_subgroups = has(kSubgroups);
   limits_.has_timestamps = has(kTimestampsInPasses);
+  limits_.has_f16 = has(WGPUFeatureName_ShaderF16);
   return {};
 }
 

@@ -46,6 +46,9 @@ struct GpuLimits {
   // Of a subgroup, which are neighbours in the workgroup (measure_subgroup()); 0: not known.
   uint32_t subgroup_threads = 0;
   bool has_timestamps = false;  // inside a pass
+  bool has_f16 = false;         // arithmetic of f16
+  // Products of four-bit codes may round to f16: asked for, and the device has it.
+  bool is_fast = false;
 };
 
 // Owns one reference to an object of the API.
@@ -100,6 +103,8 @@ class Gpu {
   void wait() noexcept;
   // Maps a whole staging buffer, which waits for everything submitted that writes it, and reads it.
   Status read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes);
+  // Products may round, where the device has the arithmetic.
+  void allow_rounding() noexcept { limits_.is_fast = limits_.has_f16; }
   // Smaller limits than the device's, for tests.
   void limit_bindings(uint64_t num_bytes) noexcept {
     limits_.max_binding_bytes = std::min(limits_.max_binding_bytes, num_bytes);

@@ -91,7 +91,8 @@ void Kernels::release(uint64_t buffer_id) {
 }
 
 Result<const Kernels::Pipeline*> Kernels::pipeline(const Kernel& kernel) {
-  const std::string text = kernel.bindings.declarations() + kernel.shader.text();
+  const std::string text = (kernel.needs_f16 ? "enable f16;\n" : "") +
+                           kernel.bindings.declarations() + kernel.shader.text();
   const auto found = pipelines_.find(text);
   if (found != pipelines_.end()) return &found->second;
   SKEIN_ASSIGN_OR_RETURN(Pipeline pipeline, compile(kernel, text));

@@ -32,6 +32,7 @@ struct Kernel {
   Bindings bindings;
   uint32_t x = 1, y = 1, z = 1;
   std::string detail = {};  // "f16 row_major": what a debugger shows beside the label
+  bool needs_f16 = false;   // GpuLimits::is_fast
 };
 
 // What makes one step differ from another.

@@ -77,7 +77,7 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   std::vector<ByteRange> ranges = {codes_range(weights)};
   if (is_quantized(dtype)) ranges.push_back(scales_range(weights));
   SKEIN_RETURN_IF_ERROR(kernel.bindings.add_weights(ranges));
-  SKEIN_RETURN_IF_ERROR(add_dtype_text(dtype, kernel.shader));
+  SKEIN_RETURN_IF_ERROR(add_dtype_text(dtype, {}, kernel.shader));
   ShaderValues values;
   SKEIN_RETURN_IF_ERROR(add_weights_text(weights, 0, kernel.bindings, codes_range(weights), 0,
                                          values, kernel.shader));

@@ -122,7 +122,7 @@ Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const G
   }
   SKEIN_RETURN_IF_ERROR(bindings.add_weights(ranges));
   if (args.emb != nullptr) {
-    SKEIN_RETURN_IF_ERROR(add_dtype_text(args.emb->dtype(), shader));
+    SKEIN_RETURN_IF_ERROR(add_dtype_text(args.emb->dtype(), {}, shader));
     SKEIN_RETURN_IF_ERROR(
         add_weights_text(*args.emb, 0, bindings, codes_range(*args.emb), 0, values, shader));
   }

@@ -101,10 +101,12 @@ class WebGpuBackend final : public Backend {
   std::span<const KernelInfo> kernels() const noexcept override { return kKernels; }
   // Value index fastest: threads are values, so a load of one key is side by side.
   StateLayout state_layout() const noexcept override { return StateLayout::kHeadKeyValue; }
-  std::optional<Layout> dense_layout() const noexcept override { return Layout::row_major(); }
+  DenseLayouts dense_layouts() const noexcept override;
   std::vector<std::string> features() const override {
-    if (!gpu_->limits().has_subgroups) return {};
-    return {"subgroups"};
+    std::vector<std::string> names;
+    if (gpu_->limits().has_subgroups) names.emplace_back("subgroups");
+    if (gpu_->limits().has_f16) names.emplace_back("f16");
+    return names;
   }
   std::vector<KernelForm> list_forms(MatrixOp op, DType dtype, const AnyMapping& mapping,
                                      uint32_t num_tokens) const override {
@@ -507,6 +509,20 @@ Status WebGpuBackend::copy(const Buffer& from, uint64_t from_bytes, Buffer& to,
   return {};
 }
 
+// Cols of a row side by side for a thread's sixteen bytes. Of four-bit codes those of 32 rows side
+// by side: then threads are rows, which reads a scale once for its 64 weights (dense_lanes.wgsl).
+DenseLayouts WebGpuBackend::dense_layouts() const noexcept {
+  DenseLayouts layouts;
+  for (const DType dtype : kAllDTypes) {
+    const bool by_lanes = element_bits(dtype) == 4 && dtype != DType::kQ4K;
+    layouts[static_cast<size_t>(dtype)] =
+        by_lanes && !gpu_->limits().is_software
+            ? Layout::interleave(32, kLaneUnitCols, vector_elems(dtype))
+            : Layout::row_major();
+  }
+  return layouts;
+}
+
 Result<double> WebGpuBackend::measure_read_bandwidth() {
   const uint64_t num_bytes = read_bytes(gpu_->limits());
   SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<GpuBuffer> data, core_->memory->allocate(num_bytes));
@@ -540,6 +556,7 @@ Result<double> WebGpuBackend::measure_read_bandwidth() {
 Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options) {
   SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter, options.is_plain));
   if (options.is_hardware) gpu->use_hardware_kernels();
+  if (options.precision == Precision::kFast) gpu->allow_rounding();
   if (options.max_binding_bytes != 0) gpu->limit_bindings(options.max_binding_bytes);
   if (options.max_buffer_bytes != 0) gpu->limit_buffers(options.max_buffer_bytes);
   if (gpu->limits().has_subgroups && !gpu->limits().is_software) {

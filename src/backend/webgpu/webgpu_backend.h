@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "skein/precision.h"
 
 namespace skein {
 namespace webgpu {
@@ -21,6 +22,7 @@ class Gpu;
 
 struct WebGpuOptions {
   std::optional<uint32_t> adapter;  // of webgpu_adapters(); the best one if unset
+  Precision precision = Precision::kExact;
   // For tests: as if the device had no feature, or less room. 0: its own.
   bool is_plain = false;
   bool is_hardware = false;  // the kernels of a GPU, also on a software adapter

@@ -10,7 +10,11 @@ std::string number(float value) { return fmt::format("{:.9e}", value); }
 
 bool has_table(DType dtype) { return dtype == DType::kNF4 || dtype == DType::kSF4; }
 
-Status add_dtype_text(DType dtype, ShaderText& shader) {
+bool has_start(DType dtype, bool is_fast) {
+  return has_table(dtype) || (is_fast && element_bits(dtype) == 4);
+}
+
+Status add_dtype_text(DType dtype, const DTypeText& options, ShaderText& shader) {
   ShaderValues values;
   values.set("DTYPE", to_string(dtype));
   values.set("IS_F32", dtype == DType::kF32 ? 1 : 0);
@@ -25,6 +29,11 @@ Status add_dtype_text(DType dtype, ShaderText& shader) {
   }
   values.set("CODES", codes);
   values.set("IS_TABLE", has_table(dtype) ? 1 : 0);
+  values.set("IS_FAST", options.is_fast ? 1 : 0);
+  values.set("HAS_START", has_start(dtype, options.is_fast) ? 1 : 0);
+  values.set("GROUP_THREADS", options.group_threads);
+  values.set("PAIR_COPIES", kPairCopies);
+  values.set("NUM_PAIRS", 256 * kPairCopies);
   values.set("ZERO", number(0.0f - code_table(dtype)[0]));
   if (dtype == DType::kQ4K) SKEIN_RETURN_IF_ERROR(shader.add_file("lib/q4_k_step.wgsl", values));
   return shader.add_file("lib/code4.wgsl", values);
@@ -57,6 +66,7 @@ Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bind
   values.set("IS_Q4K", dtype == DType::kQ4K ? 1 : 0);
   values.set("HAS_LOW", dtype == DType::kInt8 || dtype == DType::kQ4K ? 1 : 0);
   values.set("BLOCK", step_cols(dtype));
+  values.set("PAIR_COPIES", kPairCopies);
   if (is_quantized(dtype)) {
     SKEIN_ASSIGN_OR_RETURN(const std::string scale_offset,
                            emit_wgsl(tensor.scales_mapping(), fmt::format("scale_offset_{}", job)));

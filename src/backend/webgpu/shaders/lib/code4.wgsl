@@ -1,14 +1,16 @@
 // {{DTYPE}}: thirty-two codes of four bits as quads; a factor makes weights of them. Integers are converted; the table of
 // others lies in workgroup memory: arrays that are constants are copied to each thread's own memory by some drivers.
+//!if IS_FAST
+// The values of every byte, two codes, as f16, {{PAIR_COPIES}} times: threads side by side look up different banks of
+// memory. Of less copies, or of single codes, the look-ups take longer than the memory's bytes (H200).
+var<workgroup> {{DTYPE}}_pairs: array<vec2<f16>, {{NUM_PAIRS}}>;
+fn {{DTYPE}}_pair_of(codes: u32, bank: u32) -> vec2<f16> {
+  return {{DTYPE}}_pairs[(codes & 255u) * {{PAIR_COPIES}}u + bank];
+}
+//!end
 //!if IS_TABLE
 const {{DTYPE}}_table = array<f32, 16>({{CODES}});
 var<workgroup> {{DTYPE}}_codes: array<f32, 16>;
-fn {{DTYPE}}_start(lane: u32) {
-  if (lane < 16u) {
-    {{DTYPE}}_codes[lane] = {{DTYPE}}_table[lane];
-  }
-  workgroupBarrier();
-}
 fn {{DTYPE}}_four(codes: u32) -> vec4<f32> {
   return vec4<f32>({{DTYPE}}_codes[codes & 15u], {{DTYPE}}_codes[(codes >> 4u) & 15u],
                    {{DTYPE}}_codes[(codes >> 8u) & 15u], {{DTYPE}}_codes[(codes >> 12u) & 15u]);
@@ -22,6 +24,23 @@ fn {{DTYPE}}_four(codes: u32) -> vec4<f32> {
 }
 fn {{DTYPE}}_element(word: u32, index: u32) -> f32 {
   return f32((word >> (index % 8u * 4u)) & 15u) - {{ZERO}};
+}
+//!end
+//!if HAS_START
+fn {{DTYPE}}_start(lane: u32) {
+//!if IS_TABLE
+  if (lane < 16u) {
+    {{DTYPE}}_codes[lane] = {{DTYPE}}_table[lane];
+  }
+  workgroupBarrier();
+//!end
+//!if IS_FAST
+  for (var i = lane; i < {{NUM_PAIRS}}u; i = i + {{GROUP_THREADS}}u) {
+    let codes = i / {{PAIR_COPIES}}u;
+    {{DTYPE}}_pairs[i] = vec2<f16>(vec2<f32>({{DTYPE}}_element(codes, 0u), {{DTYPE}}_element(codes, 1u)));
+  }
+  workgroupBarrier();
+//!end
 }
 //!end
 // Of eight codes.
