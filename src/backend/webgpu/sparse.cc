@@ -46,6 +46,64 @@ Shape shape_of(const Tensor& weights, const KernelForm& form, const GpuLimits& l
   return {vec, vec / 4, threads, row_lanes * vec, row_lanes, threads / row_lanes, unroll};
 }
 
+// sparse_blocks.wgsl: a subgroup has one word of codes of each of its threads' rows.
+// Subgroups of eight to 32 threads: a ballot of them is one word.
+constexpr uint32_t kMinBlockSubgroup = 8, kMaxBlockSubgroup = 32;
+constexpr uint32_t kBlockUnroll = 4, kMaxBlockWarps = 32;
+
+bool by_blocks(const Tensor& weights, const GpuLimits& limits) {
+  return is_quantized(weights.dtype()) && limits.subgroup_threads >= kMinBlockSubgroup &&
+         limits.subgroup_threads <= kMaxBlockSubgroup;
+}
+
+// Subgroups that share the rows of a workgroup: one for each block of a part of the cols, as far as
+// there is room for their sums.
+uint32_t block_warps(uint32_t block, const SparseSplit& split, const KernelForm& form,
+                     const GpuLimits& limits) {
+  const uint32_t most_threads =
+      std::min(limits.max_group_threads, form.has_group() ? form.group_threads : kMaxGroupThreads);
+  uint32_t warps = std::bit_ceil(ceil_div(split.split_cols, block));
+  warps = std::min({warps, kMaxBlockWarps, std::bit_floor(most_threads / limits.subgroup_threads)});
+  constexpr uint64_t kOtherBytes = 4096;
+  const uint64_t warp_bytes = uint64_t{limits.subgroup_threads} * 2 * 16;
+  while (warps > 2 && warps * warp_bytes + kOtherBytes > limits.max_group_bytes) warps /= 2;
+  return std::max(warps, 1u);
+}
+
+// Returns the kernel's grid in the dimension of rows.
+Result<uint64_t> add_blocks(const Tensor& weights, const Activation& x, const SparseSplit& split,
+                            const KernelForm& form, const GpuLimits& limits, ShaderValues& values,
+                            Kernel& kernel) {
+  const DType dtype = weights.dtype();
+  SKEIN_ASSIGN_OR_RETURN(const Bindings::Place in, kernel.bindings.activation(x, 1, Access::kRead));
+  const uint32_t word_rows = vector_elems(dtype) / 4, word_quads = word_rows / 4;
+  const uint32_t block = step_cols(dtype), warps = block_warps(block, split, form, limits);
+  const uint32_t subgroup = limits.subgroup_threads, group_rows = subgroup * word_rows;
+  values.set("X", in.name);
+  values.set("X_OFFSET", in.offset_bytes / sizeof(float));
+  values.set("GROUP_THREADS", warps * subgroup);
+  values.set("PARTIALS", warps * subgroup);
+  values.set("SUBGROUP", subgroup);
+  values.set("WARPS", warps);
+  values.set("UNROLL", kBlockUnroll);
+  values.set("BLOCK_PARTS", block / subgroup);
+  values.set("WORD_ROWS", word_rows);
+  values.set("WORD_QUADS", word_quads);
+  for (uint32_t q = 0; q < word_quads; ++q) {
+    const std::string_view four = word_quads == 1 ? "four" : q == 0 ? "word_0" : "word_1";
+    values.set(fmt::format("WORD_QUAD_{}", q), fmt::format("{}_{}", to_string(dtype), four));
+  }
+  values.set("GROUP_ROWS", group_rows);
+  values.set("GROUP_QUADS", group_rows / 4);
+  values.set("LANE_SUMS", warps * group_rows / 4);
+  values.set("LAST_ROW", weights.rows() - word_rows);
+  values.set("LAST_QUAD", weights.rows() - 4);
+  values.set("SCALE_QUADS", 1);
+  SKEIN_RETURN_IF_ERROR(kernel.shader.add_file("lib/row_scales.wgsl", values));
+  SKEIN_RETURN_IF_ERROR(kernel.shader.add_file("sparse_blocks.wgsl", values));
+  return ceil_div<uint64_t>(weights.rows(), group_rows);
+}
+
 }  // namespace
 
 SparseSplit sparse_split(const Tensor& weights, const Activation& x, const GpuLimits& limits) {
@@ -81,24 +139,32 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   ShaderValues values;
   SKEIN_RETURN_IF_ERROR(add_weights_text(weights, 0, kernel.bindings, codes_range(weights), 0,
                                          values, kernel.shader));
-  SKEIN_ASSIGN_OR_RETURN(const Bindings::Place in,
-                         kernel.bindings.activation(x, 1, Access::kRead, true));
   SKEIN_ASSIGN_OR_RETURN(const Bindings::Place out,
                          kernel.bindings.activation(sums, split.num_splits, Access::kWrite, true));
   CHECK(out.offset_bytes == 0);
+  values.set("OUT", out.name);
+  values.set("HAS_SUBGROUPS", limits.has_subgroups ? 1 : 0);
+  values.set("SPLITS", split.num_splits);
+  values.set("SPLIT_COLS", split.split_cols);
+  if (has_table(dtype)) values.set("START", fmt::format("{}_start(lane);", to_string(dtype)));
+  values.set("HAS_TABLE", has_table(dtype) ? 1 : 0);
+  if (by_blocks(weights, limits)) {
+    SKEIN_ASSIGN_OR_RETURN(const uint64_t groups,
+                           add_blocks(weights, x, split, form, limits, values, kernel));
+    kernel.x = static_cast<uint32_t>(groups);
+    return kernel;
+  }
+  SKEIN_ASSIGN_OR_RETURN(const Bindings::Place in,
+                         kernel.bindings.activation(x, 1, Access::kRead, true));
   values.set("X", in.name);
   values.set("X_OFFSET", in.offset_bytes / 16);
-  values.set("OUT", out.name);
   values.set("GROUP_THREADS", shape.threads);
   values.set("PARTIALS", shape.threads);
   values.set("SCAN_TYPE", "u32");
-  values.set("HAS_SUBGROUPS", limits.has_subgroups ? 1 : 0);
   values.set("GROUP_ROWS", shape.group_rows);
   values.set("ROW_LANES", shape.row_lanes);
   values.set("COL_LANES", shape.col_lanes);
   values.set("LAST_ROW", weights.rows() - shape.vec);
-  values.set("SPLITS", split.num_splits);
-  values.set("SPLIT_COLS", split.split_cols);
   values.set("ROUND_COLS", shape.round_cols());
   const uint32_t block = is_quantized(dtype) ? step_cols(dtype) : shape.round_cols();
   values.set("ROUND_BLOCKS", shape.round_cols() / block);
@@ -118,8 +184,6 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
     values.set(fmt::format("EVEN_{}", octet), 2 * octet);
     values.set(fmt::format("ODD_{}", octet), 2 * octet + 1);
   }
-  if (has_table(dtype)) values.set("START", fmt::format("{}_start(lane);", to_string(dtype)));
-  values.set("HAS_TABLE", has_table(dtype) ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel.shader.add_file("sparse.wgsl", values));
   kernel.x = static_cast<uint32_t>(ceil_div<uint64_t>(weights.rows(), shape.group_rows));
   return kernel;

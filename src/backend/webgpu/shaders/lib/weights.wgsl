@@ -6,10 +6,10 @@ fn words_{{J}}(row: u32, col: u32) -> vec4<u32> {
   return {{W}}[{{BASE}}u + (offset_{{J}}(row, col) - {{DELTA}}u) / {{VEC}}u];
 }
 
-//!if IS_CODE4
-// Four of those bytes: eight codes.
+//!if SCALED
+// Four of those bytes: {{PER_WORD}} codes.
 fn word_{{J}}(row: u32, col: u32) -> u32 {
-  let at = (offset_{{J}}(row, col) - {{DELTA}}u) / 8u;
+  let at = (offset_{{J}}(row, col) - {{DELTA}}u) / {{PER_WORD}}u;
   return {{W}}[{{BASE}}u + at / 4u][at % 4u];
 }
 //!end
