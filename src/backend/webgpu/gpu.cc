@@ -19,7 +19,6 @@ constexpr auto kSubgroups = static_cast<WGPUFeatureName>(WGPUNativeFeature_Subgr
 constexpr auto kTimestampsInPasses =
     static_cast<WGPUFeatureName>(WGPUNativeFeature_TimestampQueryInsidePasses);
 // None that the library calls experimental: adapters list those, and no device is given with them.
-constexpr uint32_t kHeadParts = 16;
 constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, WGPUFeatureName_ShaderF16,
                                   kSubgroups, kTimestampsInPasses};
 // Longer than a token of a large model, shorter than what a user would call busy.
@@ -202,9 +201,6 @@ Status Gpu::open_device(bool is_plain) {
     return std::find(features.begin(), features.end(), feature) != features.end();
   };
   limits_.is_software = is_cpu();
-  // As many threads a workgroup as load all rows of a head at once. Software compiles that for
-  // long.
-  limits_.head_parts = is_cpu() ? 0 : kHeadParts;
   limits_.has_subgroups = has(kSubgroups);
   limits_.has_timestamps = has(kTimestampsInPasses);
   limits_.has_f16 = has(WGPUFeatureName_ShaderF16);

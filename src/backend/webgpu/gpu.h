@@ -46,10 +46,7 @@ struct GpuLimits {
   // Of a subgroup, which are neighbours in the workgroup (measure_subgroup()); 0: not known.
   uint32_t subgroup_threads = 0;
   bool has_timestamps = false;  // inside a pass
-  // Threads that share a value index of a head where the wkv kernel makes its inputs itself
-  // (low_rank.h); 0: they have a dispatch of their own.
-  uint32_t head_parts = 0;
-  bool has_f16 = false;  // arithmetic of f16
+  bool has_f16 = false;         // arithmetic of f16
   // Products of four-bit codes may round to f16: asked for, and the device has it.
   bool is_fast = false;
 };
@@ -108,7 +105,6 @@ class Gpu {
   Status read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes);
   // Products may round, where the device has the arithmetic.
   void allow_rounding() noexcept { limits_.is_fast = limits_.has_f16; }
-  void set_head_parts(uint32_t parts) noexcept { limits_.head_parts = parts; }
   // Smaller limits than the device's, for tests.
   void limit_bindings(uint64_t num_bytes) noexcept {
     limits_.max_binding_bytes = std::min(limits_.max_binding_bytes, num_bytes);

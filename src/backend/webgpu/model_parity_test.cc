@@ -152,13 +152,6 @@ Case by_lanes(const char* name, DType dtype, const char* dense, const char* form
       name,   dtype, dense, "col_major@128B", 128, ActivationLayout::kPacked, hardware_options(),
       {4, 1}, {1},   form};
 }
-// The wkv kernel makes its inputs itself.
-Case with_head_inputs(const char* name, DType dtype) {
-  WebGpuOptions options = hardware_options();
-  options.head_parts = 4;
-  return {name,    dtype,  "row_major", "col_major", 64, ActivationLayout::kPacked,
-          options, {3, 2}, {1}};
-}
 Case fast_by_lanes(const char* name, DType dtype, const char* dense) {
   Case c = by_lanes(name, dtype, dense);
   c.options.precision = Precision::kFast;
@@ -232,8 +225,6 @@ INSTANTIATE_TEST_SUITE_P(
         in_form("f16_cols_in_form", DType::kF16, "col_major", "group(256,4,1,4)"),
         in_form("f16_plain_in_form", DType::kF16, "row_major", "group(32,16,2,2)", plain_options()),
         in_form("f16_in_tiles", DType::kF16, "row_major", "tile(32,32,8,4)"),
-        with_head_inputs("f16_head_inputs", DType::kF16),
-        with_head_inputs("f32_head_inputs", DType::kF32),
         by_lanes("nf4_by_lanes", DType::kNF4, "interleave(32,64,32)"),
         by_lanes("sf4_by_lanes_of_16", DType::kSF4, "interleave(16,128,32)@128B"),
         by_lanes("q4_0_by_lanes", DType::kQ4_0, "interleave(32,64,32)", "group(128,2,4,1)"),

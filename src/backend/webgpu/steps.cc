@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "backend/webgpu/low_rank.h"
 #include "backend/webgpu/weights_text.h"
 #include "base/bits.h"
 
@@ -308,14 +307,12 @@ Result<Kernel> wkv_kernel(const LayerArgs& args, const GpuBuffer& batch_buffer,
                                                                    {"LN_X_BIAS", &w.ln_x_bias}};
   std::vector<ByteRange> ranges;
   for (const auto& [name, tensor] : parameters) ranges.push_back(codes_range(*tensor));
-  const bool has_inputs = fuses_low_rank(args, limits);
-  if (has_inputs) add_low_rank_ranges(args, ranges);
   SKEIN_RETURN_IF_ERROR(bindings.add_weights(ranges));
   for (const auto& [name, tensor] : parameters) set_vector(name, *tensor, bindings, values);
-  const std::pair<std::string_view, const Activation*> inputs[] = {{"R", &work.r}, {"K", &work.k},
-                                                                   {"V", &work.v}, {"W", &work.w},
+  const std::pair<std::string_view, const Activation*> inputs[] = {{"R", &work.r}, {"W", &work.w},
+                                                                   {"K", &work.k}, {"V", &work.v},
                                                                    {"A", &work.a}, {"G", &work.g}};
-  for (const auto& [name, activation] : std::span(inputs).first(has_inputs ? 3 : 6)) {
+  for (const auto& [name, activation] : inputs) {
     SKEIN_RETURN_IF_ERROR(
         bind_activation(name, *activation, num_tokens, Access::kRead, bindings, values));
   }
@@ -329,20 +326,16 @@ Result<Kernel> wkv_kernel(const LayerArgs& args, const GpuBuffer& batch_buffer,
   values.set("STATE_HEAD",
              args.dims.num_heads > 1 ? mapping.wkv(1, 0, 0) - mapping.wkv(0, 0, 0) : 0);
   values.set("HEAD_SIZE", args.dims.head_size);
-  const uint32_t parts = has_inputs ? limits.head_parts : kWkvParts;
-  values.set("PARTS", parts);
-  values.set("PART_QUADS", args.dims.head_size / 4 / parts);
-  values.set("GROUP_THREADS", parts * args.dims.head_size);
-  values.set("HAS_INPUTS", has_inputs ? 1 : 0);
+  values.set("PARTS", kWkvParts);
+  values.set("PART_QUADS", args.dims.head_size / 4 / kWkvParts);
+  values.set("GROUP_THREADS", kWkvParts * args.dims.head_size);
   values.set("HEAD_QUADS", args.dims.head_size / 4);
   values.set("NORMALIZE_EPS", number(kNormalizeEps));
   values.set("GN_EPS", number(kGroupNormEps));
   values.set("TWO_HEADS_QUADS", 2 * args.dims.head_size / 4);
   const bool is_long = num_tokens >= kLongRun * args.batch.runs.size();
   const char* file = is_long ? "wkv_long.wgsl" : "wkv.wgsl";
-  ShaderText shader;
-  if (has_inputs) SKEIN_RETURN_IF_ERROR(add_low_rank(args, limits, bindings, values, shader));
-  return finish("wkv", file, std::move(bindings), std::move(shader), values, args.dims.num_heads,
+  return finish("wkv", file, std::move(bindings), {}, values, args.dims.num_heads,
                 args.batch.runs.size(), limits);
 }
 

@@ -10,7 +10,6 @@
 #include "backend/webgpu/device_memory.h"
 #include "backend/webgpu/draw.h"
 #include "backend/webgpu/forms.h"
-#include "backend/webgpu/low_rank.h"
 #include "backend/webgpu/read.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
@@ -369,7 +368,6 @@ void WebGpuBackend::project_in(const LayerArgs& args) noexcept {
 }
 
 void WebGpuBackend::project_out(const LayerArgs& args) noexcept {
-  if (fuses_low_rank(args, gpu_->limits())) return;  // wkv() does it
   const LayerWeights& w = args.weights;
   const Workspace& work = args.work;
   std::array<DenseJob, 4> jobs = {{
@@ -396,7 +394,6 @@ void WebGpuBackend::wkv(const LayerArgs& args) noexcept {
   }
   key.add(gpu_buffer(*args.state.buffer).id());
   key.add(uint64_t{args.state.num_slots} << 32 | args.layer);
-  if (fuses_low_rank(args, gpu_->limits())) add_low_rank_key(args, key);
   record(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
     std::vector<Kernel> kernels;
     SKEIN_ASSIGN_OR_RETURN(Kernel kernel, wkv_kernel(args, *batch_buffer_, gpu_->limits()));
@@ -559,7 +556,6 @@ Result<double> WebGpuBackend::measure_read_bandwidth() {
 Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& options) {
   SKEIN_ASSIGN_OR_RETURN(std::shared_ptr<Gpu> gpu, Gpu::create(options.adapter, options.is_plain));
   if (options.is_hardware) gpu->use_hardware_kernels();
-  if (options.head_parts != 0) gpu->set_head_parts(options.head_parts);
   if (options.precision == Precision::kFast) gpu->allow_rounding();
   if (options.max_binding_bytes != 0) gpu->limit_bindings(options.max_binding_bytes);
   if (options.max_buffer_bytes != 0) gpu->limit_buffers(options.max_buffer_bytes);

@@ -26,7 +26,6 @@ struct WebGpuOptions {
   // For tests: as if the device had no feature, or less room. 0: its own.
   bool is_plain = false;
   bool is_hardware = false;  // the kernels of a GPU, also on a software adapter
-  uint32_t head_parts = 0;   // GpuLimits::head_parts; 0: the device's own
   uint64_t max_binding_bytes = 0;
   uint64_t max_buffer_bytes = 0;
 };

@@ -31,19 +31,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!include lib/wkv_head.wgsl
   for (var token = run.y; token < run.y + run.z; token = token + 1u) {
     let r = {{R}}[{{R_OFFSET}}u + token * {{R_STRIDE}}u + channel];
-    let k_in = {{K}}[{{K_OFFSET}}u + token * {{K_STRIDE}}u + channel];
-//!if HAS_INPUTS
-    head_inputs(head, token, lane);
-    let w = sh_inputs[value];
-    let a = sh_inputs[{{HEAD_SIZE}}u + value];
-    let g = sh_inputs[2u * {{HEAD_SIZE}}u + value];
-    let v = sh_inputs[3u * {{HEAD_SIZE}}u + value];
-//!else
     let w = {{W}}[{{W_OFFSET}}u + token * {{W_STRIDE}}u + channel];
+    let k_in = {{K}}[{{K_OFFSET}}u + token * {{K_STRIDE}}u + channel];
     let v = {{V}}[{{V_OFFSET}}u + token * {{V_STRIDE}}u + channel];
     let a = {{A}}[{{A_OFFSET}}u + token * {{A_STRIDE}}u + channel];
     let g = {{G}}[{{G_OFFSET}}u + token * {{G_STRIDE}}u + channel];
-//!end
     if (part == 0u) {
       let kk = k_in * k_k;
       let k = k_in * (1.0 + (a - 1.0) * k_a);
