@@ -407,6 +407,11 @@ Status DenseShader::add_part(const Part& part, uint32_t index) {
     groups = ceil_div<uint64_t>(part.row_end - part.row_begin, rows_of_group(part));
     call = fmt::format("run_{}(group - {}u, {}lane)", index, num_groups_,
                        part.shader == Shader::kMatmul ? "wg.y, wg.z, " : "");
+    // Products of other dtypes in the dispatch need no tables.
+    const DType dtype = weights.dtype();
+    if (has_start(dtype, is_fast_)) {
+      call = fmt::format("{}_start(lane); {}", to_string(dtype), call);
+    }
     if (part.splits < splits_) call = fmt::format("if (wg.z < {}u) {{ {}; }}", part.splits, call);
   }
   add_branch(groups, call);
@@ -422,9 +427,6 @@ void DenseShader::add_main() {
   kernel_.y = has_tokens ? token_groups_ : static_cast<uint32_t>(ceil_div(num_groups_, width));
   kernel_.z = splits_;
   std::string text = "fn run(wg: vec3<u32>, lane: u32) {\n";
-  for (const DType dtype : dtypes_) {
-    if (has_start(dtype, is_fast_)) text += fmt::format("  {}_start(lane);\n", to_string(dtype));
-  }
   text += has_tokens ? "  let group = wg.x;\n"
                      : fmt::format("  let group = wg.x + wg.y * {}u;\n", width);
   kernel_.shader.add_text(text + branches_ + "\n}\n", "dense.cc");

@@ -38,7 +38,8 @@ Shader shader_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limi
 }
 
 // How threads divide the product.
-void set_division(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits, Part& part) {
+void set_division(const DenseJob& job, uint32_t num_tokens, uint64_t lane_rows,
+                  const GpuLimits& limits, Part& part) {
   if (part.shader == Shader::kCopy || part.shader == Shader::kMatmul) return;
   const Tensor& weights = *job.weights;
   if (part.shader == Shader::kFew) {
@@ -47,9 +48,11 @@ void set_division(const DenseJob& job, uint32_t num_tokens, const GpuLimits& lim
     part.run_rows = kFewRows;
     return;
   }
-  const KernelForm form = group_of(
-      job.form, part.shader,
-      {weights.dtype(), weights.rows(), weights.cols(), &weights.layout(), num_tokens}, limits);
+  const KernelForm form =
+      group_of(job.form, part.shader,
+               {weights.dtype(), weights.rows(), weights.cols(), &weights.layout(), num_tokens,
+                part.shader == Shader::kLanes ? lane_rows : 0},
+               limits);
   part.threads = form.group_threads;
   part.lanes = form.row_threads;
   part.run_rows = form.thread_rows;
@@ -169,6 +172,10 @@ Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t nu
   const bool has_matmul = std::any_of(jobs.begin(), jobs.end(), [&](const DenseJob& job) {
     return shader_of(job, num_tokens, limits) == Shader::kMatmul;
   });
+  uint64_t lane_rows = 0;
+  for (const DenseJob& job : jobs) {
+    if (shader_of(job, num_tokens, limits) == Shader::kLanes) lane_rows += job.weights->rows();
+  }
   std::vector<Part> parts;
   for (const DenseJob& job : jobs) {
     Part part;
@@ -176,7 +183,7 @@ Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t nu
     part.shader = shader_of(job, num_tokens, limits);
     if (has_matmul && part.shader != Shader::kCopy) part.shader = Shader::kMatmul;
     part.tile = tile_of(jobs.front().form, num_tokens, limits);
-    set_division(job, num_tokens, limits, part);
+    set_division(job, num_tokens, lane_rows, limits, part);
     SKEIN_RETURN_IF_ERROR(add_parts(part, limits, parts));
   }
   split_cols(parts, num_tokens, limits);

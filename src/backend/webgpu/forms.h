@@ -63,6 +63,8 @@ struct ProductShape {
   uint64_t rows = 0, cols = 0;
   const Layout* layout = nullptr;
   uint32_t num_tokens = 1;
+  // Of all products that share the dispatch and its shader; 0: this one's.
+  uint64_t dispatch_rows = 0;
 };
 
 // The elements of a row that a thread of kRows loads at once. Of four-bit codes those are eight, so

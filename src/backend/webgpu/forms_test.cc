@@ -82,6 +82,47 @@ TEST(Forms, WithoutAnyTheRulesCount) {
   EXPECT_EQ(tile_of(tile_form(128, 32, 4, 4), 8, large_limits()).tokens(), 16u);
 }
 
+TEST(Forms, ThreadsAreRowsWhereRowsLieSideBySide) {
+  const auto suits = [](DType dtype, const char* layout, Extents extents) {
+    return suits_lanes(dtype,
+                       make_mapping(*parse_layout(layout), extents, element_bits(dtype)).value());
+  };
+  EXPECT_TRUE(suits(DType::kNF4, "interleave(32,64,32)", {100, 128}));
+  EXPECT_TRUE(suits(DType::kInt8, "interleave(8,128,16)@128B", {100, 128}));
+  EXPECT_FALSE(suits(DType::kNF4, "interleave(4,64,32)", {100, 128}));  // half a line of memory
+  EXPECT_FALSE(suits(DType::kNF4, "interleave(32,64,8)", {100, 128}));  // four bytes of a row
+  EXPECT_FALSE(suits(DType::kNF4, "interleave(32,64,32)", {100, 96}));  // half a unit of cols
+  EXPECT_FALSE(suits(DType::kNF4, "row_major", {100, 128}));
+  EXPECT_FALSE(suits(DType::kF16, "interleave(32,64,8)", {100, 128}));
+  EXPECT_FALSE(suits(DType::kQ4K, "interleave(32,256,32)", {100, 256}));
+}
+
+// A dispatch with rows enough has 64 of them a workgroup, others fewer, so that every core has one.
+TEST(Forms, LanesLeaveEveryCoreAWorkgroup) {
+  const Layout layout = Layout::interleave(32, 64, 32);
+  const GpuLimits limits = large_limits();
+  const auto form = [&](uint64_t rows, uint64_t cols, uint64_t dispatch_rows, uint32_t tokens) {
+    return group_of({}, Shader::kLanes, {DType::kNF4, rows, cols, &layout, tokens, dispatch_rows},
+                    limits);
+  };
+  EXPECT_EQ(form(16384, 4096, 0, 1), group_form(512, 16, 2, 1));
+  EXPECT_EQ(form(4096, 4096, 0, 1), group_form(512, 32, 2, 1));
+  EXPECT_EQ(form(4096, 4096, 12288, 1), group_form(512, 16, 2, 1));
+  EXPECT_EQ(form(768, 768, 0, 1), group_form(64, 8, 2, 1));
+  EXPECT_EQ(form(16384, 4096, 0, 4), group_form(512, 16, 2, 1));
+  EXPECT_EQ(group_of(group_form(256, 64, 8, 4), Shader::kLanes, {DType::kNF4, 768, 768, &layout, 2},
+                     limits),
+            group_form(256, 8, 4, 4));
+  // Every form on offer is one that the device has room for.
+  const AnyMapping mapping = make_mapping(layout, {4096, 4096}, 4).value();
+  const auto forms = list_forms(MatrixOp::kDense, DType::kNF4, mapping, 1, limits);
+  EXPECT_FALSE(forms.empty());
+  for (const KernelForm& one : forms) {
+    EXPECT_TRUE(check_form(one, limits));
+    EXPECT_GE(one.group_threads / one.row_threads, 8u) << to_string(one);
+  }
+}
+
 TEST(Forms, FewTokensShareRowsAmongWholeRuns) {
   for (const auto& [cols, lanes] : {std::pair<uint64_t, uint32_t>{4, 32},
                                     {64, 32},

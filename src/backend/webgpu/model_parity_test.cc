@@ -152,8 +152,8 @@ Case by_lanes(const char* name, DType dtype, const char* dense, const char* form
       name,   dtype, dense, "col_major@128B", 128, ActivationLayout::kPacked, hardware_options(),
       {4, 1}, {1},   form};
 }
-Case fast_by_lanes(const char* name, DType dtype, const char* dense) {
-  Case c = by_lanes(name, dtype, dense);
+Case fast_by_lanes(const char* name, DType dtype, const char* dense, const char* form = "auto") {
+  Case c = by_lanes(name, dtype, dense, form);
   c.options.precision = Precision::kFast;
   c.tolerance = kFastTolerance;
   return c;
@@ -226,13 +226,14 @@ INSTANTIATE_TEST_SUITE_P(
         in_form("f16_plain_in_form", DType::kF16, "row_major", "group(32,16,2,2)", plain_options()),
         in_form("f16_in_tiles", DType::kF16, "row_major", "tile(32,32,8,4)"),
         by_lanes("nf4_by_lanes", DType::kNF4, "interleave(32,64,32)"),
-        by_lanes("sf4_by_lanes_of_16", DType::kSF4, "interleave(16,128,32)@128B"),
-        by_lanes("q4_0_by_lanes", DType::kQ4_0, "interleave(32,64,32)", "group(128,2,4,1)"),
-        by_lanes("int8_by_lanes", DType::kInt8, "interleave(32,128,16)"),
+        by_lanes("sf4_by_lanes_of_16", DType::kSF4, "interleave(16,128,32)@128B",
+                 "group(64,2,1,1)"),
+        by_lanes("q4_0_by_lanes", DType::kQ4_0, "interleave(32,64,32)", "group(64,1,1,1)"),
+        by_lanes("int8_by_lanes", DType::kInt8, "interleave(32,128,16)", "group(64,2,1,1)"),
         by_lanes("q8_0_by_lanes", DType::kQ8_0, "interleave(8,64,16)", "group(64,1,1,1)"),
-        by_lanes("q4_k_in_rows", DType::kQ4K, "interleave(32,256,32)"),
         fast_by_lanes("nf4_fast_by_lanes", DType::kNF4, "interleave(32,64,32)"),
-        fast_by_lanes("q4_0_fast_by_lanes", DType::kQ4_0, "interleave(32,64,32)"),
+        fast_by_lanes("q4_0_fast_by_lanes", DType::kQ4_0, "interleave(32,64,32)",
+                      "group(64,1,1,1)"),
         few_tokens("f16_few_tokens", DType::kF16, "row_major"),
         few_tokens("int8_few_tokens", DType::kInt8, "row_major"),
         few_tokens("nf4_few_tokens", DType::kNF4, "row_major"),
