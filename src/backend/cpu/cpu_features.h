@@ -9,4 +9,8 @@ bool cpu_has_avx512_bf16() noexcept;
 // VPDPBUSD of AVX512-VNNI on 512 bits (Cascade Lake, Ice Lake, Zen 4 and later).
 bool cpu_has_avx512_vnni() noexcept;
 
+// TDPBF16PS of AMX (Sapphire Rapids and later), and this process may use it: the first call asks
+// the system.
+bool cpu_has_amx_bf16() noexcept;
+
 }  // namespace skein
