@@ -48,4 +48,12 @@ bool cpu_has_amx_bf16() noexcept {
 #endif
 }
 
+bool cpu_wants_two_streams() noexcept {
+#if defined(__x86_64__)
+  return __builtin_cpu_is("intel") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace skein
