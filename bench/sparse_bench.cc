@@ -18,6 +18,7 @@ struct Case {
   int per_cent;
   uint32_t num_tokens;
   uint32_t num_threads;
+  Precision precision;
 };
 
 // Bytes of weights that x makes sparse() read.
@@ -51,7 +52,8 @@ void run(benchmark::State& state, const Case& c) {
   Rates rates(state, pool);
   for (auto _ : state) {
     rates.time([&] {
-      sparse(weights.next(), x.data(), c.cols, y.data(), c.rows, c.num_tokens, pool, scratch);
+      sparse(weights.next(), x.data(), c.cols, y.data(), c.rows, c.num_tokens, c.precision, pool,
+             scratch);
     });
     benchmark::DoNotOptimize(y.data());
   }
@@ -59,8 +61,9 @@ void run(benchmark::State& state, const Case& c) {
 }
 
 void add(const Case& c) {
-  const std::string name = fmt::format("{}x{}/{}/density:{}%/T:{}/threads:{}", c.rows, c.cols,
-                                       to_string(c.dtype), c.per_cent, c.num_tokens, c.num_threads);
+  const std::string name = fmt::format(
+      "{}x{}/{}/density:{}%/T:{}/{}/threads:{}", c.rows, c.cols, to_string(c.dtype), c.per_cent,
+      c.num_tokens, c.precision == Precision::kFast ? "fast" : "exact", c.num_threads);
   benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) { run(state, c); })
       ->UseRealTime()
       ->Unit(benchmark::kMicrosecond);
@@ -75,7 +78,12 @@ void add(const Case& c) {
     for (const DType dtype : kAllDTypes) {
       for (const int per_cent : {5, 10, 20, 30, 50, 100}) {
         for (const uint32_t num_tokens : {1u, 8u, 32u, 128u, 512u}) {
-          for (const uint32_t n : threads) add({rows, 4 * rows, dtype, per_cent, num_tokens, n});
+          for (const uint32_t n : threads) {
+            add({rows, 4 * rows, dtype, per_cent, num_tokens, n, Precision::kExact});
+            if (num_tokens > 8) {
+              add({rows, 4 * rows, dtype, per_cent, num_tokens, n, Precision::kFast});
+            }
+          }
         }
       }
     }

@@ -181,7 +181,8 @@ void CpuBackend::ffn_value(const LayerArgs& args) noexcept {
   SparseScratch* scratch = sparse_scratch({max_tokens, weights.rows(), weights.cols()});
   if (scratch == nullptr) return;
   const Activation &f = args.work.f, &x = args.work.x;
-  sparse(weights, f.row(0), f.stride_elems, x.row(0), x.stride_elems, num_tokens, *pool_, *scratch);
+  sparse(weights, f.row(0), f.stride_elems, x.row(0), x.stride_elems, num_tokens, precision_,
+         *pool_, *scratch);
 }
 
 SparseScratch* CpuBackend::sparse_scratch(const SparseShape& shape) noexcept {

@@ -101,6 +101,11 @@ bool cpu_target_has_vnni() noexcept {
   return cpu_has && (chosen != nullptr ? chosen->has_avx512 : best_target().has_avx512);
 }
 
+bool cpu_target_has_amx() noexcept {
+  // In this order: the system is asked only where it matters.
+  return cpu_target_has_bf16() && cpu_has_amx_bf16();
+}
+
 void record_executed_cpu_target(int64_t highway_target) noexcept {
   // Looked at first: a store on every call would move the line between the cores.
   if (g_executed.load(std::memory_order_relaxed) == highway_target) return;

@@ -9,7 +9,7 @@
 //   avx2     AVX2, FMA, F16C
 //   avx512   AVX-512 F, BW, CD, DQ, VL; where the CPU has VNNI too, at Precision::kFast that
 //   zen4     avx512 and VNNI, VBMI2, BF16 and the rest of Zen 4's list (Sapphire Rapids has them
-//   too)
+//   too); where the CPU has AMX too, at Precision::kFast that
 //
 // On other architectures there are `scalar` and `native`.
 #pragma once
@@ -42,6 +42,10 @@ bool cpu_target_has_bf16() noexcept;
 // Whether the chosen target may use products of int8 (VPDPBUSD): avx512 and zen4, where the CPU has
 // them.
 bool cpu_target_has_vnni() noexcept;
+
+// Whether the chosen target may use tiles of bf16 (TDPBF16PS): zen4, where the CPU and the system
+// let it.
+bool cpu_target_has_amx() noexcept;
 
 // Kernels note the target that they were compiled for, so that a test can prove that the forced one
 // ran: clear, call a kernel, compare. The record is of the last kernel on any thread; "" is none.

@@ -6,6 +6,7 @@
 
 #include "backend/cpu/cpu_target.h"
 #include "backend/cpu/dense_gemm.h"
+#include "backend/cpu/dense_gemm_amx.h"
 #include "backend/cpu/dense_int8.h"
 #include "backend/cpu/dense_kernel.h"
 #include "base/bits.h"
@@ -163,26 +164,39 @@ const GemmOps& gemm_ops_of(bool fast) {
 
 Result<DenseScratch> DenseScratch::create(uint32_t num_threads) {
   DenseScratch scratch;
+  scratch.has_room_for_amx_ = amx_pays();
+  scratch.thread_elems_ = kThreadElems;
+  if (scratch.has_room_for_amx_) {
+    scratch.thread_elems_ = std::max(kThreadElems, amx_scratch_elems());
+  }
   SKEIN_ASSIGN_OR_RETURN(scratch.buffer_,
-                         allocate_host_buffer(num_threads * kThreadElems * sizeof(float)));
+                         allocate_host_buffer(num_threads * scratch.thread_elems_ * sizeof(float)));
   scratch.num_threads_ = num_threads;
   return scratch;
 }
 
 float* DenseScratch::of_thread(uint32_t thread) const noexcept {
   DCHECK(thread < num_threads_);
-  return reinterpret_cast<float*>(buffer_->host_data()) + thread * kThreadElems;
+  return reinterpret_cast<float*>(buffer_->host_data()) + thread * thread_elems_;
+}
+
+bool dense_takes_tiles(uint32_t num_tokens, Precision precision,
+                       const DenseScratch& scratch) noexcept {
+  return precision == Precision::kFast && num_tokens >= kMinAmxTokens && amx_pays() &&
+         scratch.has_room_for_amx();
 }
 
 void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precision,
            ThreadPool& pool, DenseScratch& scratch) noexcept {
   DCHECK(num_tokens > 0 && scratch.num_threads() >= pool.num_threads());
   const bool fast = precision == Precision::kFast;
+  const bool tiles = dense_takes_tiles(num_tokens, precision, scratch);
   const bool fast_gemm = fast && num_tokens >= kMinFastTokens && cpu_target_has_bf16();
   const GemmOps& gemm_ops = gemm_ops_of(fast_gemm);
   const bool is_few = num_tokens <= kMaxGroupTokens;
+  const bool tiles_for_int8 = tiles && num_tokens >= kMinAmxTokensForInt8;
   const auto ops_of = [&](const DenseKernel& kernel, const DenseJob& job) {
-    return fast ? int8_ops_of(kernel, job) : nullptr;
+    return fast && !tiles_for_int8 ? int8_ops_of(kernel, job) : nullptr;
   };
   pool.run([&](uint32_t thread) {
     float* memory = scratch.of_thread(thread);
@@ -202,6 +216,8 @@ void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precis
           const DenseKernel& kernel = dense_kernel_of(*job.weights);
           if (const Int8Ops* ops = ops_of(kernel, job); ops != nullptr) {
             run_int8_alone(*ops, job, rows, num_tokens, memory);
+          } else if (tiles) {
+            gemm_amx(kernel, job, rows, num_tokens, memory);
           } else if (!fast_gemm && num_tokens <= kernel.max_matvec_tokens) {
             run_matvec(kernel, job, rows, num_tokens);
           } else {

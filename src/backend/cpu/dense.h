@@ -44,28 +44,38 @@ struct DenseJob {
   Epilogue epilogue = {};
 };
 
-// Working memory of dense(), about 0.7 MiB a thread whatever the shapes. One dense() at a time may
-// use it.
+// Working memory of dense(), about 0.8 MiB a thread whatever the shapes, 2.8 MiB where the target
+// has AMX. One dense() at a time may use it.
 class DenseScratch {
  public:
   // Errors: the system has not that much memory.
   static Result<DenseScratch> create(uint32_t num_threads);
 
   uint32_t num_threads() const noexcept { return num_threads_; }
+  // What it was made for: the target may be another one by now.
+  bool has_room_for_amx() const noexcept { return has_room_for_amx_; }
   // The part of `thread`, aligned to 64 B; dense.cc knows what lies there.
   float* of_thread(uint32_t thread) const noexcept;
 
  private:
   std::shared_ptr<Buffer> buffer_;
+  uint64_t thread_elems_ = 0;
   uint32_t num_threads_ = 0;
+  bool has_room_for_amx_ = false;
 };
 
 // Runs all jobs in one parallel region: the rows of all of them are shared out by bytes, each
 // thread gets one contiguous piece. No job may read what another one writes. num_tokens >= 1;
-// scratch.num_threads() >= pool.num_threads(). kFast rounds x of quantized weights in their default
-// layouts to int8 where the CPU has products of int8 (dense_int8.h), else weights and x to bf16
-// where the target has bf16 products and there are tokens enough for that to matter; sums stay f32.
+// scratch.num_threads() >= pool.num_threads(). kFast with tokens enough for that to matter rounds
+// weights and x to bf16 where the target has AMX (dense_gemm_amx.h). Else it rounds x of quantized
+// weights in their default layouts to int8 where the CPU has products of int8 (dense_int8.h), and
+// of others weights and x to bf16 where the target has bf16 products and there are tokens enough.
+// Sums stay f32.
 void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precision,
            ThreadPool& pool, DenseScratch& scratch) noexcept;
+
+// Whether dense() does so many tokens in tiles of AMX.
+bool dense_takes_tiles(uint32_t num_tokens, Precision precision,
+                       const DenseScratch& scratch) noexcept;
 
 }  // namespace skein

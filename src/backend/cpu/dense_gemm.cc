@@ -1,6 +1,7 @@
 #include "backend/cpu/dense_gemm.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "base/bits.h"
@@ -155,6 +156,23 @@ void gemm(const DenseKernel& kernel, const DenseJob& job, Range rows, uint32_t n
       run_pass({job, ops, rows, tokens, cols}, kernel, ThreadScratch(scratch));
     }
   }
+}
+
+double products_per_second(const GemmOps& ops) noexcept {
+  constexpr uint32_t kCols = 64;
+  constexpr int kRounds = 4, kRepeats = 32;
+  alignas(64) static constexpr float kZeros[kCols * kPanelRows] = {};
+  alignas(64) float y[12 * kPanelRows];
+  double best = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < kRepeats; ++i) {
+      ops.multiply[2](kZeros, kZeros, kCols, y, kPanelRows, ops.width, /*add=*/false);
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    best = std::max(best, kRepeats * double{kCols} * kPanelRows * ops.width / seconds.count());
+  }
+  return best;
 }
 
 }  // namespace skein

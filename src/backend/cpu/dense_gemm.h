@@ -52,6 +52,10 @@ const GemmOps& gemm_ops_f32() noexcept;
 // on this CPU; the CPU must have them.
 const GemmOps* gemm_ops_bf16() noexcept;
 
+// Products per second of the microkernel with its operands in L1, the best of a few short rounds:
+// 0.1 ms in all. What an instruction brings differs from CPU to CPU, so ways are chosen by this.
+double products_per_second(const GemmOps& ops) noexcept;
+
 // Rows [rows.begin, rows.end) of one job, all tokens, and its epilogue. rows.begin is a multiple of
 // kPanelRows. `scratch` is the thread's, kGemmScratchElems long and aligned to 64 B.
 void gemm(const DenseKernel& kernel, const DenseJob& job, Range rows, uint32_t num_tokens,

@@ -1,6 +1,4 @@
 // The bf16 microkernel (kFast): pairs of cols, VDPBF16PS, twice the rate of f32; the sums stay f32.
-#include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "backend/cpu/avx512_bf16.h"
@@ -120,25 +118,6 @@ SKEIN_AVX512_BF16 void multiply(const float* panel, const float* packed_x, uint3
 
 constexpr GemmOps kOps = {kMaxCols, kWidth,        packed_elems,
                           pack_x,   prepare_panel, {multiply<4>, multiply<8>, multiply<12>}};
-
-// Products per second of the microkernel with its operands in L1, the best of a few short rounds:
-// 0.1 ms in all.
-double products_per_second(const GemmOps& ops) {
-  constexpr uint32_t kCols = 64;
-  constexpr int kRounds = 4, kRepeats = 32;
-  alignas(64) static constexpr float kZeros[kCols * kPanelRows] = {};
-  alignas(64) float y[12 * kPanelRows];
-  double best = 0;
-  for (int round = 0; round < kRounds; ++round) {
-    const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < kRepeats; ++i) {
-      ops.multiply[2](kZeros, kZeros, kCols, y, kPanelRows, ops.width, /*add=*/false);
-    }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, kRepeats * double{kCols} * kPanelRows * ops.width / seconds.count());
-  }
-  return best;
-}
 
 }  // namespace
 

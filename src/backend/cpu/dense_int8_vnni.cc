@@ -9,6 +9,7 @@
 
 #include "backend/cpu/avx512_vnni.h"
 #include "backend/cpu/code_stream.h"
+#include "backend/cpu/cpu_features.h"
 #include "backend/cpu/dense_int8.h"
 #include "backend/cpu/dense_int8_weights.h"
 #include "backend/cpu/dense_kernel.h"
@@ -188,7 +189,8 @@ SKEIN_AVX512_VNNI void multiply_tile(const Weights& weights, const Tile& tile) {
 
 template <class Weights>
 SKEIN_AVX512_VNNI void multiply(const Weights& weights, const Int8Args& args) {
-  // Two groups share the broadcasts of x where there are tokens enough; fewer keep one stream.
+  // Two groups share the broadcasts of x where there are tokens enough; fewer keep one stream, but
+  // for one token where the CPU wants two.
   uint64_t row = args.rows.begin;
   for (; row < args.rows.end; row += 32) {
     const bool has_two = row + 16 < args.rows.end;
@@ -211,6 +213,8 @@ SKEIN_AVX512_VNNI void multiply(const Weights& weights, const Int8Args& args) {
         both(multiply_tile<Weights, 1, 4>);
       } else if (num_tokens == 2) {
         both(multiply_tile<Weights, 1, 2>);
+      } else if (has_two && cpu_wants_two_streams()) {
+        multiply_tile<Weights, 2, 1>(weights, tile);
       } else {
         both(multiply_tile<Weights, 1, 1>);
       }

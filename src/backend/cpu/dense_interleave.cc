@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 
+#include "backend/cpu/cpu_features.h"
 #include "backend/cpu/dense_table.h"
 #include "backend/cpu/matmul-inl.h"
 
@@ -26,9 +27,11 @@ constexpr size_t kPrefetchBytes = 2048;
 constexpr size_t kMaxTokens = kVecs16 >= 8 ? 1 : 8 / kVecs16;
 
 // Row groups at once. From 4 tokens on two of them share the loads of x, which has no room in L1
-// then (8 tokens of 2048 cols are 64 KiB); with 16 registers there is no room for the sums.
+// then (8 tokens of 2048 cols are 64 KiB); with 16 registers there is no room for the sums. One
+// token takes two where one stream of weights is less than a core can read
+// (cpu_wants_two_streams()).
 template <size_t kTokens>
-constexpr size_t kGroups = kVecs16 == 1 && kTokens >= 4 ? 2 : 1;
+constexpr size_t kGroups = kVecs16 == 1 && (kTokens >= 4 || kTokens == 1) ? 2 : 1;
 
 // Several sums a vector hide the latency of FMA, 4 cycles, where there are few tokens.
 template <size_t kTokens>
@@ -143,7 +146,7 @@ HWY_INLINE void multiply_turn(const MatvecArgs& args, Range rows, size_t token, 
     const E* w = weights + mapping.block_offset(row / 16, uint64_t{0});
     const size_t num_rows = rows.end - row;
     if constexpr (kGroups<kTokens> == 2) {
-      if (num_rows > 16) {
+      if (num_rows > 16 && (kTokens > 1 || cpu_wants_two_streams())) {
         multiply_groups<kTokens, 2, E>(mapping, {w, w + mapping.group_stride()}, x, y, num_tokens,
                                        std::min<size_t>(num_rows, 32), args.add);
         row += 32;

@@ -42,9 +42,10 @@ class SparseScratch {
 };
 
 // y[t][row] += sum over col of W[row][col] x[t][col]. (kSparse, dtype, layout) must be in
-// cpu_kernels().
+// cpu_kernels(). kFast does what dense() does with it where the dense product is taken in tiles,
+// and changes nothing else.
 void sparse(const Tensor& weights, const float* x, uint64_t x_stride_elems, float* y,
-            uint64_t y_stride_elems, uint32_t num_tokens, ThreadPool& pool,
+            uint64_t y_stride_elems, uint32_t num_tokens, Precision precision, ThreadPool& pool,
             SparseScratch& scratch) noexcept;
 
 }  // namespace skein

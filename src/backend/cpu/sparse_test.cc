@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/cpu/dense_gemm_amx.h"
 #include "backend/cpu/matmul_testing.h"
 
 namespace skein {
@@ -12,14 +13,16 @@ namespace {
 class SparseTest : public CpuTargetTest {
  protected:
   TestRows multiply(const TestWeights& weights, const TestRows& x, const TestRows& start,
-                    uint32_t num_tokens, uint32_t max_tokens, ThreadPool& pool) {
+                    uint32_t num_tokens, uint32_t max_tokens, ThreadPool& pool,
+                    Precision precision = Precision::kExact) {
     TestRows y = start;
     // Room for more than this matrix, as a model's scratch has.
     SparseScratch scratch =
         SparseScratch::create(pool.num_threads(), max_tokens, weights.tensor.rows() + 19,
                               weights.tensor.cols() + 23)
             .value();
-    sparse(weights.tensor, x.row(0), x.stride(), y.row(0), y.stride(), num_tokens, pool, scratch);
+    sparse(weights.tensor, x.row(0), x.stride(), y.row(0), y.stride(), num_tokens, precision, pool,
+           scratch);
     return y;
   }
 
@@ -95,6 +98,30 @@ TEST_P(SparseTest, Quantized) {
                                "interleave(8,16,2)", "tile(16,32)", "morton(32)"}) {
       check(dtype, layout, 47, 131, 1, 0.1, 1);
       check(dtype, layout, 47, 131, 21, 0.5, 21);
+    }
+  }
+}
+
+// Fast rounds to bf16 where dense() would multiply in tiles, and is exact otherwise.
+TEST_P(SparseTest, Fast) {
+  for (const DType dtype : kAllDTypes) {
+    for (const double density : {0.0, 0.01, 0.2, 1.0}) {
+      for (const uint32_t num_tokens : {1u, 19u, 41u}) {
+        const TestWeights weights = random_weights(rng_, dtype, "col_major@128B", 75, 300);
+        TestRows x(num_tokens, 300, kNaN), start(num_tokens, 75, kCanary);
+        x.fill(rng_, density);
+        start.fill(rng_, 1.0);
+        const auto run = [&](Precision precision, ThreadPool& pool) {
+          return multiply(weights, x, start, num_tokens, 41, pool, precision);
+        };
+        const TestRows fast = run(Precision::kFast, *pools_[0]);
+        expect_product(
+            weights, x, start, fast, num_tokens, true, {.relative = 0x1.02p-7},
+            fmt::format("{}, {} tokens, density {}, fast", to_string(dtype), num_tokens, density));
+        EXPECT_TRUE(fast.same_bits(run(Precision::kFast, *pools_[2])));
+        const bool tiles = amx_pays() && num_tokens == 41 && density >= 0.2;
+        EXPECT_EQ(!fast.same_bits(run(Precision::kExact, *pools_[1])), tiles);
+      }
     }
   }
 }
