@@ -23,6 +23,12 @@ constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, kSubgroups, kT
 // Longer than a token of a large model, shorter than what a user would call busy.
 constexpr std::chrono::milliseconds kMaxSpin(10);
 
+// As the library reads it.
+bool is_debugged() {
+  const char* value = std::getenv("WGPU_DEBUG");
+  return value != nullptr && std::string_view(value) != "0";
+}
+
 Result<WGPUInstanceBackend> wanted_backends() {
   const char* value = std::getenv("WGPU_BACKEND");
   std::string word = value == nullptr ? "" : value;
@@ -84,6 +90,8 @@ Result<Handle<WGPUInstance>> make_instance(const WgpuApi& api) {
   WGPUInstanceExtras extras = {};
   extras.chain.sType = static_cast<WGPUSType>(WGPUSType_InstanceExtras);
   extras.backends = backends;
+  // Without WGPU_DEBUG no label leaves the library.
+  extras.flags = WGPUInstanceFlag_WithEnv;
   WGPUInstanceDescriptor descriptor = {};
   descriptor.nextInChain = &extras.chain;
   Handle<WGPUInstance> instance(api.CreateInstance(&descriptor), api.InstanceRelease);
@@ -154,10 +162,14 @@ Result<std::vector<AdapterInfo>> list_adapters() {
   return infos;
 }
 
-Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter, bool is_plain) {
-  SKEIN_ASSIGN_OR_RETURN(const WgpuApi* api, load_wgpu());
+Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter, bool is_plain,
+                                         const WgpuApi* api) {
+  if (api == nullptr) {
+    SKEIN_ASSIGN_OR_RETURN(api, load_wgpu());
+  }
   std::shared_ptr<Gpu> gpu(new Gpu(*api));
   SKEIN_ASSIGN_OR_RETURN(gpu->instance_, make_instance(*api));
+  gpu->names_ops_ = is_debugged();
   std::vector<Handle<WGPUAdapter>> adapters = adapters_of(*api, gpu->instance_.get());
   std::vector<AdapterInfo> infos;
   for (const auto& one : adapters) infos.push_back(info_of(*api, one.get()));
