@@ -1,4 +1,4 @@
-// The labels by which debuggers tell kernels apart.
+// What makes two steps two kernels, and the labels by which debuggers tell kernels apart.
 #include "backend/webgpu/kernels.h"
 
 #include <gmock/gmock.h>
@@ -51,6 +51,46 @@ Result<std::shared_ptr<Gpu>> watched_gpu() {
   const Result<const WgpuApi*> loaded = load_wgpu();
   if (!loaded) return tl::unexpected(loaded.error());
   return Gpu::create({}, false, &watching_api());
+}
+
+TEST(Kernels, EveryNumberOfAFormIsPartOfAKey) {
+  const auto key_of = [](const KernelForm& form) {
+    StepKey key(1);
+    key.add(form);
+    return key.values();
+  };
+  KernelForm form = group_form(64, 16, 2, 4);
+  form = form.with(tile_form(128, 64, 4, 8));
+  for (uint32_t KernelForm::*number :
+       {&KernelForm::group_threads, &KernelForm::row_threads, &KernelForm::thread_rows,
+        &KernelForm::loads, &KernelForm::tile_rows, &KernelForm::tile_tokens,
+        &KernelForm::tile_thread_rows, &KernelForm::thread_tokens}) {
+    KernelForm other = form;
+    other.*number *= 2;
+    EXPECT_NE(key_of(form), key_of(other)) << to_string(form) << ", " << to_string(other);
+  }
+}
+
+// The tuner sets one form after the other on one backend, and measures what runs then.
+TEST(Kernels, FormsThatDifferInAThreadsRowsOnlyAreTwoKernels) {
+  const auto gpu = watched_gpu();
+  SKEIN_NEED_GPU(gpu);
+  const std::unique_ptr<Backend> backend = make_webgpu_backend_on(*gpu);
+  Layer layer(*backend, 17);
+  std::vector<size_t> num_pipelines;
+  for (const uint32_t thread_rows : {4u, 8u, 4u}) {
+    KernelForms forms;
+    forms.ffn_key = tile_form(32, 32, thread_rows, 4);
+    ASSERT_TRUE(backend->set_forms(forms));
+    watched.clear();
+    backend->ffn_key(layer.args());
+    const Status status = backend->finish();
+    ASSERT_TRUE(status) << status.error().message;
+    num_pipelines.push_back(watched.pipelines.size());
+  }
+  EXPECT_EQ(num_pipelines[0], num_pipelines[1]);
+  EXPECT_GT(num_pipelines[1], 0u);
+  EXPECT_EQ(num_pipelines[2], 0u);
 }
 
 // Whatever the user's environment says.
