@@ -144,12 +144,14 @@ std::string AdapterInfo::text() const {
                         : fmt::format("{} ({}, {}, {})", name, backend, type, driver);
 }
 
-std::string first_line(std::string_view message) {
-  std::string line(message.substr(0, message.find('\n')));
-  while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) {
-    line.pop_back();
+std::string one_line(std::string message) {
+  for (char& c : message) {
+    if (c == '\n') c = ' ';
   }
-  return line;
+  const auto both_spaces = [](char a, char b) { return a == ' ' && b == ' '; };
+  message.erase(std::unique(message.begin(), message.end(), both_spaces), message.end());
+  if (message.ends_with(' ')) message.pop_back();
+  return message;
 }
 
 Result<std::vector<AdapterInfo>> list_adapters() {
@@ -228,7 +230,7 @@ Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatu
   descriptor.deviceLostCallbackInfo.userdata1 = this;
   descriptor.deviceLostCallbackInfo.callback =
       [](const WGPUDevice*, WGPUDeviceLostReason /*reason*/, WGPUStringView message, void* self,
-         void*) { static_cast<Gpu*>(self)->on_lost(first_line(text_of(message))); };
+         void*) { static_cast<Gpu*>(self)->on_lost(text_of(message)); };
   // Without this callback the library ends the process at the first error.
   descriptor.uncapturedErrorCallbackInfo.userdata1 = this;
   descriptor.uncapturedErrorCallbackInfo.callback = [](const WGPUDevice*, WGPUErrorType type,
@@ -251,7 +253,7 @@ Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatu
   };
   api_.AdapterRequestDevice(adapter_.get(), &descriptor, callback);
   if (answer.device == nullptr) {
-    return error("webgpu: {}: no device: {}", info_.text(), first_line(answer.message));
+    return error("webgpu: {}: no device: {}", info_.text(), one_line(answer.message));
   }
   device_ = {answer.device, api_.DeviceRelease};
   queue_ = {api_.DeviceGetQueue(answer.device), api_.QueueRelease};
@@ -300,7 +302,7 @@ Status Gpu::read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes) {
   SKEIN_RETURN_IF_ERROR(take_error());
   if (!answer.is_mapped) {
     return error("webgpu: {}: could not read from the device: {}", info_.name,
-                 first_line(answer.message));
+                 one_line(answer.message));
   }
   const void* data = api_.BufferGetConstMappedRange(buffer, 0, bytes.size());
   if (data != nullptr) std::memcpy(bytes.data(), data, bytes.size());
@@ -319,13 +321,7 @@ void Gpu::record_error(std::string message) {
   // An error of ours that comes back: take_error() names the device again.
   const std::string prefix = fmt::format("webgpu: {}: ", info_.name);
   if (message.starts_with(prefix)) message.erase(0, prefix.size());
-  // The library's messages are indented trees: "Validation Error\n\nCaused by:\n  In ...". One
-  // line.
-  for (char& c : message) {
-    if (c == '\n') c = ' ';
-  }
-  const auto both_spaces = [](char a, char b) { return a == ' ' && b == ' '; };
-  message.erase(std::unique(message.begin(), message.end(), both_spaces), message.end());
+  message = one_line(std::move(message));
   error_ = message.empty() ? "unknown error" : std::move(message);
 }
 

@@ -147,7 +147,8 @@ class Gpu {
   bool lost_ = false, closing_ = false, names_ops_ = false;
 };
 
-// The first line of what the library says, which has many.
-std::string first_line(std::string_view message);
+// What the library says is an indented tree: "Validation Error\n\nCaused by:\n  In ...". All of it
+// in one line.
+std::string one_line(std::string message);
 
 }  // namespace skein::webgpu

@@ -323,7 +323,7 @@ Result<PendingSums> WebGpuBackend::pending_of(const LayerArgs& args) {
 }
 
 void WebGpuBackend::run_mix(const LayerArgs& args, bool is_ffn) noexcept {
-  record(write_batch(args.batch));
+  if (const Status written = write_batch(args.batch); !written) return record(written);
   const Result<PendingSums> pending = pending_of(args);
   if (!pending) return record(tl::unexpected(pending.error()));
   const Activation& x = x_of(args.work);
@@ -383,7 +383,7 @@ void WebGpuBackend::project_out(const LayerArgs& args) noexcept {
 
 void WebGpuBackend::wkv(const LayerArgs& args) noexcept {
   const Workspace& work = args.work;
-  record(write_batch(args.batch));
+  if (const Status written = write_batch(args.batch); !written) return record(written);
   StepKey key = key_of(StepId::kWkv, args.batch);
   key.add(args.weights.k_k);
   key.add(args.weights.ln_x_bias);
