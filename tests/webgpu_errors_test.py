@@ -47,6 +47,16 @@ class WithoutTheLibrary(WebGpuErrors):
         path.write_text("no ELF")
         self.fail_with(str(path), *GENERATE, "--backend", "webgpu", env={"SKEIN_WGPU_LIBRARY": str(path)})
 
+    def test_packing_is_for_the_cpu_unless_a_gpu_is_named(self):
+        packed, expected = self.folder / "packed.safetensors", self.folder / "expected.safetensors"
+        self.succeed("pack", "--backend", "cpu", "-o", expected, env=NO_LIBRARY)
+        self.succeed("pack", "-o", packed, env=NO_LIBRARY)
+        self.assertEqual(packed.read_bytes(), expected.read_bytes())
+        done = run("pack", "--adapter", "0", "-o", packed, env=NO_LIBRARY)
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (0, 1), done.stderr)
+        self.assertIn(b"backend auto: the CPU, not a GPU: ", done.stderr)
+        self.fail_with("found none: /nonexistent", "pack", "--backend", "webgpu", "-o", packed, env=NO_LIBRARY)
+
     def test_devices_are_shown_without_it(self):
         backends = {backend["name"]: backend for backend in self.json_of("devices", env=NO_LIBRARY)["backends"]}
         self.assertTrue(backends["cpu"]["available"])

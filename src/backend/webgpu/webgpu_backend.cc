@@ -560,11 +560,15 @@ Result<std::vector<std::string>> webgpu_adapters() {
   return lines;
 }
 
-bool has_webgpu_gpu() {
-  const Result<std::vector<AdapterInfo>> infos = list_adapters();
-  return infos && std::any_of(infos->begin(), infos->end(), [](const AdapterInfo& info) {
-           return info.type == "discrete GPU" || info.type == "integrated GPU";
-         });
+Status find_webgpu_gpu() {
+  SKEIN_ASSIGN_OR_RETURN(const std::vector<AdapterInfo> infos, list_adapters());
+  std::string found;
+  for (const AdapterInfo& info : infos) {
+    if (info.type == "discrete GPU" || info.type == "integrated GPU") return {};
+    found += (found.empty() ? "" : "; ") + info.text();
+  }
+  return error("webgpu: expected a GPU, found {}",
+               found.empty() ? "no adapter (is there a Vulkan driver?)" : found);
 }
 
 }  // namespace skein
