@@ -219,6 +219,24 @@ INSTANTIATE_TEST_SUITE_P(
              ActivationLayout::kPacked, small_bindings()}),
     [](const auto& info) { return std::string(info.param.name); });
 
+// As many slots as sequences run side by side, of 1 to 5 tokens: all at once, and one of each at a
+// time, where fewer and fewer slots remain.
+TEST(WebGpuBackendTest, SixtyFourRunsOfRaggedLengths) {
+  auto made = make_webgpu_backend({});
+  SKEIN_NEED_GPU(made);
+  const Dimensions dims = test_dimensions(64);
+  std::vector<uint32_t> lengths;
+  for (uint32_t slot = 0; slot < 64; ++slot) lengths.push_back(slot * 7 % 5 + 1);
+  ReferenceBackend reference;
+  for (const uint32_t chunk : {100u, 1u}) {
+    SCOPED_TRACE(fmt::format("chunk {}", chunk));
+    const Outcome expected = run(reference, dims, {}, lengths, chunk, ActivationLayout::kSeparate);
+    const Outcome found = run(**made, dims, {}, lengths, chunk, ActivationLayout::kPacked);
+    expect_near("logits", expected.logits, found.logits);
+    expect_near("state", expected.state, found.state);
+  }
+}
+
 // Bytes go to the device and back at any offset, and leave their neighbours alone.
 TEST(WebGpuBackendTest, UploadsAnyBytes) {
   auto made = make_webgpu_backend({});
