@@ -101,7 +101,8 @@ struct Case {
   const char* form = "auto";
 };
 
-// A device without features, and one whose bindings hold the state but not all of ffn.key, 128 KiB:
+// A device without features, and one whose bindings hold the state but not all of ffn.key and
+// ffn.value, 128 KiB each:
 // other dispatches of the same model.
 WebGpuOptions plain_options() {
   WebGpuOptions options;
@@ -214,6 +215,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"f16_plain_device", DType::kF16, "row_major", "col_major", 128,
              ActivationLayout::kPacked, plain_options()},
         Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,
+             ActivationLayout::kPacked, small_bindings()},
+        Case{"f16_cols_split", DType::kF16, "row_major", "col_major@128B", 128,
              ActivationLayout::kPacked, small_bindings()},
         Case{"f16_tiles_split", DType::kF16, "tile(16,32)", "interleave(8,64)", 128,
              ActivationLayout::kPacked, small_bindings()}),

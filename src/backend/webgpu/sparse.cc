@@ -85,10 +85,10 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
                          kernel.bindings.activation(x, 1, Access::kRead, true));
   SKEIN_ASSIGN_OR_RETURN(const Bindings::Place out,
                          kernel.bindings.activation(sums, split.num_splits, Access::kWrite, true));
-  CHECK(out.offset_bytes == 0);
   values.set("X", in.name);
   values.set("X_OFFSET", in.offset_bytes / 16);
   values.set("OUT", out.name);
+  values.set("OUT_OFFSET", out.offset_bytes / 16);
   values.set("GROUP_THREADS", shape.threads);
   values.set("PARTIALS", shape.threads);
   values.set("SCAN_TYPE", "u32");
