@@ -104,7 +104,8 @@ void add_profile_command(CLI::App& app, Action& action) {
       "  skein profile -m model.safetensors --backend webgpu --budget 120\n"
       "Every idea of the memory layout document alone and added to those before it, beside\n"
       "the document's estimate; see docs/profiling.md. Backend auto is a GPU where there is\n"
-      "one, with --simulate-cache the CPU.");
+      "one, with --simulate-cache the CPU. Layouts, activations and placement are what it\n"
+      "measures, so it takes no --plan and no --layout; bench compares two of those.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 
