@@ -66,6 +66,12 @@ class ProgramTest(unittest.TestCase):
         return json.loads(self.succeed(*arguments, "--json", **options))
 
 
+def missing_adapter():
+    """Why backend webgpu does not open, or nothing."""
+    done = run("inspect", "--backend", "webgpu", "--json")
+    return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip()
+
+
 def read_safetensors(path):
     """(header, data) of a file: the header as a dict, the bytes behind it."""
     file = Path(path).read_bytes()

@@ -18,12 +18,14 @@ struct Case {
   Precision precision;
   size_t min_right;
 };
-// f16 has 193 right. int8 may lose one of them, nf4 ten.
+// f16 has 193 right. int8 may lose one of them, nf4 and sf4 ten.
 constexpr Case kCases[] = {{"", Precision::kExact, 190},
                            {"int8", Precision::kExact, 192},
                            {"int8", Precision::kFast, 192},
                            {"nf4", Precision::kExact, 183},
-                           {"nf4", Precision::kFast, 183}};
+                           {"nf4", Precision::kFast, 183},
+                           {"sf4", Precision::kExact, 183},
+                           {"sf4", Precision::kFast, 183}};
 
 struct Task {
   std::string question, answer;

@@ -11,15 +11,9 @@ import unittest
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from skein_program import SANITIZED, ProgramTest, run  # noqa: E402
+from skein_program import SANITIZED, ProgramTest, missing_adapter, run  # noqa: E402
 
 GPU = ["--backend", "webgpu"]
-
-
-def missing_adapter():
-    """Why there is none, or nothing."""
-    done = run("inspect", *GPU, "--json")
-    return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip()
 
 
 class TuneOnAGpu(ProgramTest):

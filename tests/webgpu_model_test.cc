@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/backends.h"
+#include "engine/impl.h"
 #include "format/safetensors.h"
 #include "plan/profile.h"
 #include "plan/profile_runner.h"
@@ -142,7 +143,7 @@ TEST_F(WebGpuTest, QuantizedModelsAgreeWithTheReference) {
   }
 }
 
-// A hundred tokens of greedy text, drawn from logits that come to the host token by token.
+// Five hundred tokens of greedy text, drawn from logits that come to the host token by token.
 // Beyond the ends of stories, which generate() would stop at.
 TEST_F(WebGpuTest, FiveHundredGreedyTokensAreThoseOfTheCpu) {
   std::vector<uint32_t> ids[2];
@@ -160,6 +161,26 @@ TEST_F(WebGpuTest, FiveHundredGreedyTokensAreThoseOfTheCpu) {
     }
   }
   EXPECT_EQ(ids[0], ids[1]);
+}
+
+// Eight a layer; the embedding, the last norm and the head. Each costs what a large GPU takes to read
+// ten megabytes.
+TEST_F(WebGpuTest, ATokenIsEightDispatchesALayerAndThree) {
+  for (const char* quant : {"", "int8", "nf4"}) {
+    const auto model =
+        Model::load({.model_path = kModel, .backend = "webgpu", .quant = quant}).value();
+    const Backend& backend = *model->impl().backend;
+    Session session = Session::create(model).value();
+    ASSERT_TRUE(session.step(1));
+    ASSERT_TRUE(session.wait());
+    for (uint32_t token = 2; token < 4; ++token) {
+      const uint64_t before = backend.num_dispatches();
+      ASSERT_TRUE(session.step(token));
+      ASSERT_TRUE(session.wait());
+      ASSERT_FALSE(session.logits().empty());
+      EXPECT_EQ(backend.num_dispatches() - before, 8 * model->info().num_layers + 3) << quant;
+    }
+  }
 }
 
 TEST_F(WebGpuTest, LogitsComeWhenAskedFor) {

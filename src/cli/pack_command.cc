@@ -71,26 +71,31 @@ Result<Outcome> pack(const Flags& flags) {
     SKEIN_ASSIGN_OR_RETURN(outcome.model, default_model_path());
   }
   SKEIN_RETURN_IF_ERROR(check_output(outcome.model, outcome.output));
-  SKEIN_ASSIGN_OR_RETURN(const auto backend,
-                         make_backend(flags.load.backend, flags.load.num_threads,
-                                      flags.load.precision, flags.load.adapter));
+  // A file outlives the machine that packs it: whether that has a GPU must not decide what is in
+  // it.
+  const bool is_cpu = flags.load.backend == "auto" && !flags.load.adapter;
+  SKEIN_ASSIGN_OR_RETURN(const ChosenBackend chosen,
+                         choose_backend(is_cpu ? "cpu" : flags.load.backend, flags.load.num_threads,
+                                        flags.load.precision, flags.load.adapter));
+  if (!chosen.warning.empty()) say(fmt::format("warning: {}", chosen.warning));
+  Backend& backend = *chosen.backend;
   SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(outcome.model));
   SKEIN_ASSIGN_OR_RETURN(
       const std::optional<Tokenizer> tokenizer,
       internal::load_tokenizer(flags.load.vocab_path, outcome.model, file.dims().num_vocab));
-  SKEIN_ASSIGN_OR_RETURN(const PlanChoice choice, choose_plan(flags.load, outcome.model, *backend));
+  SKEIN_ASSIGN_OR_RETURN(const PlanChoice choice, choose_plan(flags.load, outcome.model, backend));
   for (const std::string& warning : choice.warnings) say(fmt::format("warning: {}", warning));
 
   Rwkv7::LoadOptions options;
   options.plan = choice.plan;
   options.num_threads = flags.load.num_threads != 0 ? flags.load.num_threads : num_physical_cores();
   SKEIN_ASSIGN_OR_RETURN(options.lora, load_lora(flags.load.loras, file));
-  SKEIN_RETURN_IF_ERROR(order_neurons(flags, file, *backend, tokenizer, options, outcome));
+  SKEIN_RETURN_IF_ERROR(order_neurons(flags, file, backend, tokenizer, options, outcome));
 
   ProgressBar bar("pack");
   const InterruptGuard guard;
   options.on_progress = [&bar](double fraction) { bar.update(fraction); };
-  SKEIN_ASSIGN_OR_RETURN(outcome.summary, pack_model(file, outcome.output, *backend, options,
+  SKEIN_ASSIGN_OR_RETURN(outcome.summary, pack_model(file, outcome.output, backend, options,
                                                      [] { return InterruptGuard::interrupted(); }));
   bar.erase();
   outcome.seconds = bar.seconds();
@@ -172,12 +177,16 @@ void add_pack_command(CLI::App& app, Action& action) {
       ->type_name("TEXT");
   add_json_option(command, flags->json);
   add_model_options(command, flags->load);
-  add_examples(command,
-               "  skein pack --quant int8 -o goose-int8.safetensors\n"
-               "  skein pack -m model.safetensors --quant ffn=nf4,att=int8 -o packed.safetensors\n"
-               "  skein pack --profile-neurons corpus.txt -o hot-first.safetensors\n"
-               "  skein generate -m packed.safetensors --vocab vocab.txt \"Once upon a time\"\n"
-               "  skein inspect -m packed.safetensors --verify");
+  add_examples(
+      command,
+      "  skein pack --quant int8 -o goose-int8.safetensors\n"
+      "  skein pack -m model.safetensors --quant ffn=nf4,att=int8 -o packed.safetensors\n"
+      "  skein pack --profile-neurons corpus.txt -o hot-first.safetensors\n"
+      "  skein pack --backend webgpu -o for-a-gpu.safetensors\n"
+      "  skein generate -m packed.safetensors --vocab vocab.txt \"Once upon a time\"\n"
+      "  skein inspect -m packed.safetensors --verify\n"
+      "Layouts and plan are those of the backend; auto is the CPU here. Every backend reads\n"
+      "every file.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

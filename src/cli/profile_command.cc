@@ -33,12 +33,15 @@ Status run(const Flags& flags) {
   }
   ProfileOptions options = flags.profile;
   SKEIN_ASSIGN_OR_RETURN(options.base, parse_quant(flags.load.quant));
-  SKEIN_ASSIGN_OR_RETURN(const std::unique_ptr<Backend> backend,
-                         make_backend(flags.load.backend, flags.load.num_threads,
-                                      flags.load.precision, flags.load.adapter));
+  // A GPU's caches are not simulated.
+  const bool is_cpu = flags.load.backend == "auto" && options.simulate_cache;
+  SKEIN_ASSIGN_OR_RETURN(const ChosenBackend chosen,
+                         choose_backend(is_cpu ? "cpu" : flags.load.backend, flags.load.num_threads,
+                                        flags.load.precision, flags.load.adapter));
+  if (!chosen.warning.empty()) say(fmt::format("warning: {}", chosen.warning));
   ProgressBar bar("profile");
   const auto report = profile_model(
-      path, *backend, options,
+      path, *chosen.backend, options,
       [&bar](double fraction, std::string_view detail) { bar.update(fraction, detail); });
   bar.erase();
   SKEIN_RETURN_IF_ERROR(report);
@@ -99,8 +102,10 @@ void add_profile_command(CLI::App& app, Action& action) {
       "  skein profile --simulate-cache --markdown profile.md --svg profile.svg\n"
       "  skein profile -m model.safetensors --quant int8 --budget 120 --json\n"
       "  skein profile -m model.safetensors --backend webgpu --budget 120\n"
-      "Every idea of the memory layout document alone and added to those before it, beside "
-      "the\ndocument's estimate; see docs/profiling.md.");
+      "Every idea of the memory layout document alone and added to those before it, beside\n"
+      "the document's estimate; see docs/profiling.md. Backend auto is a GPU where there is\n"
+      "one, with --simulate-cache the CPU. Layouts, activations and placement are what it\n"
+      "measures, so it takes no --plan and no --layout; bench compares two of those.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

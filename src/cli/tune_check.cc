@@ -62,11 +62,17 @@ class Contest {
     for (uint32_t round = 0; round < options_.min_rounds || seconds_since(start) < options_.seconds;
          ++round) {
       for (size_t i = 0; i < contenders_.size(); ++i) {
+        if (!contenders_[i].failure.empty()) continue;
         if (options_.progress) {
           options_.progress(std::min(1.0, seconds_since(start) / options_.seconds),
                             contenders_[i].name);
         }
-        SKEIN_RETURN_IF_ERROR(visit(i));
+        const Status visited = visit(i);
+        if (visited) continue;
+        if (i == 0) return visited;
+        contenders_[i].failure = visited.error().message;
+        contenders_[i].rounds.clear();
+        runners_[i] = {};
       }
     }
     return {};

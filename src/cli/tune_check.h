@@ -29,6 +29,7 @@ struct Contender {
   bool must_be_clear = false;  // replaces others only where it is faster by kMinGain
   bool is_optional = false;    // left out where there is no time to load it
   std::vector<Speeds> rounds = {};
+  std::string failure = {};  // why it is out, and has no rounds
 
   // The best of all rounds: what disturbs a run only makes it slower.
   Speeds best() const;
@@ -52,7 +53,7 @@ struct CheckOptions {
 // Runs all contenders, less the optional ones where making them ready would take most of the time,
 // in turn, round after round. Models are kept between rounds where memory has room for all, and
 // loaded again where not. `first` is loaded with the first contender's options. Errors: what
-// Model::load and Session say.
+// Model::load and Session say of the first contender; another that does not run is out.
 Status run_contest(std::vector<Contender>& contenders, const std::shared_ptr<Model>& first,
                    const CheckOptions& options);
 

@@ -244,7 +244,8 @@ void add_tune_command(CLI::App& app, Action& action) {
       "are then checked with the whole model, and kept where they are not slower than the\n"
       "defaults (on a GPU: clearly faster). A plan is for one machine, number of threads\n"
       "and precision, or for one GPU and its driver, and for the shapes and types that\n"
-      "were measured; the file keeps those of several models.");
+      "were measured; the file keeps those of several models. Layouts, activations and\n"
+      "placement are what it looks for, from the defaults on: it takes no --plan.");
   command.callback([flags, &action] { action = [flags] { return run(*flags); }; });
 }
 

@@ -73,6 +73,12 @@ bool has_forms(const TuneReport& report) {
   return false;
 }
 
+// "row_major group(64,8,1,4)"
+std::string candidate_text(const Candidate& candidate) {
+  const std::string layout = to_string(candidate.layout);
+  return candidate.form.is_auto() ? layout : layout + " " + to_string(candidate.form);
+}
+
 std::string tried_text(const TuneReport& report) {
   std::vector<Column> columns = {
       {"matrices"},
@@ -99,6 +105,12 @@ std::string tried_text(const TuneReport& report) {
     text += fmt::format("{}: no time for {} more; a longer --budget has it\n",
                         to_string(tuned.kind.group), tuned.num_skipped);
   }
+  for (const TunedKind& tuned : report.kinds) {
+    for (const FailedTrial& failed : tuned.failed) {
+      text += fmt::format("{}: {} left out: {}\n", to_string(tuned.kind.group),
+                          candidate_text(failed.candidate), failed.reason);
+    }
+  }
   for (const WeightGroup group : report.mixed_groups) {
     text += fmt::format("{}: several types, which keep their default layouts\n", to_string(group));
   }
@@ -119,14 +131,19 @@ std::string check_text(const TuneOutcome& outcome) {
                {"prefill, tokens/s", Align::kRight},
                {"of default", Align::kRight},
                {"rounds", Align::kRight}});
+  std::string failures;
   for (const Contender& contender : outcome.contenders) {
+    if (!contender.failure.empty()) {
+      failures += fmt::format("{} left out: {}\n", contender.name, contender.failure);
+      continue;
+    }
     const Speeds best = contender.best();
     table.add_row(
         {contender.name, fmt::format("{:.2f}", best.decode), fmt::format("{:.2f}", best.prefill),
          fmt::format("{:.3f}", best.cost_seconds() / outcome.standard().best().cost_seconds()),
          fmt::format("{}", contender.rounds.size())});
   }
-  return fmt::format("\nthe whole model, best of its rounds:\n\n{}", table.to_text());
+  return fmt::format("\nthe whole model, best of its rounds:\n\n{}{}", table.to_text(), failures);
 }
 
 // Of the default plan's speed, in per cent of the chosen one's.
@@ -183,6 +200,15 @@ Json tune_json(const TuneOutcome& outcome) {
   json["machine"] = to_json(describe_machine());
   json["bandwidth_gb_s"] = outcome.report.bandwidth / 1e9;
   json["ffn_density"] = outcome.report.density;
+  json["failed"] = Json::array();
+  for (const TunedKind& tuned : outcome.report.kinds) {
+    for (const FailedTrial& failed : tuned.failed) {
+      json["failed"].push_back({{"group", to_string(tuned.kind.group)},
+                                {"layout", to_string(failed.candidate.layout)},
+                                {"form", to_string(failed.candidate.form)},
+                                {"reason", failed.reason}});
+    }
+  }
   json["contenders"] = Json::array();
   for (const Contender& contender : outcome.contenders) {
     const Speeds best = contender.rounds.empty() ? Speeds() : contender.best();
@@ -190,6 +216,7 @@ Json tune_json(const TuneOutcome& outcome) {
                                   {"decode_tokens_per_s", best.decode},
                                   {"prefill_tokens_per_s", best.prefill},
                                   {"rounds", contender.rounds.size()}});
+    if (!contender.failure.empty()) json["contenders"].back()["failed"] = contender.failure;
   }
   json["chosen"] = outcome.best().name;
   const Losses losses = losses_of(outcome);

@@ -157,19 +157,23 @@ Result<std::string> default_model_path() {
 }
 
 Result<std::shared_ptr<Model>> Model::load(const LoadOptions& options) {
-  if (options.backend != "auto" || !(has_gpu() || options.adapter)) return load_on_backend(options);
+  if (options.backend != "auto") return load_on_backend(options);
   // A GPU first, the CPU where it cannot: no driver, too little memory, a model it has no room for.
   LoadOptions one = options;
-  one.backend = "webgpu";
-  auto model = load_on_backend(one);
-  if (model) return model;
-  const std::string reason = model.error().message;
+  std::string reason;
+  const Result<bool> has_gpu = options.adapter ? true : find_gpu();
+  if (!has_gpu) reason = has_gpu.error().message;
+  if (has_gpu && *has_gpu) {
+    one.backend = "webgpu";
+    auto model = load_on_backend(one);
+    if (model) return model;
+    reason = model.error().message;
+  }
   one.backend = "cpu";
-  model = load_on_backend(one);
-  if (model) {
-    (*model)->impl_->info.warnings.insert(
-        (*model)->impl_->info.warnings.begin(),
-        fmt::format("backend auto: the CPU, not a GPU: {}", reason));
+  auto model = load_on_backend(one);
+  if (model && !reason.empty()) {
+    std::vector<std::string>& warnings = (*model)->impl_->info.warnings;
+    warnings.insert(warnings.begin(), cpu_warning(reason));
   }
   return model;
 }

@@ -87,6 +87,7 @@ Status tune_forms(TunedKind& tuned, const FormLister& list, LayoutProbe& probe,
                            measure_candidates(tuned.kind, candidates, probe, one));
     for (Finalist& finalist : finalists) add_best(contest.trials, finalist);
     tuned.num_skipped += contest.num_skipped;
+    tuned.failed.insert(tuned.failed.end(), contest.failed.begin(), contest.failed.end());
     std::erase_if(contest.trials, [](const LayoutTrial& trial) { return trial.form.is_auto(); });
     std::stable_sort(
         contest.trials.begin(), contest.trials.end(),

@@ -14,6 +14,7 @@ struct Contestant {
   Candidate candidate;
   std::vector<std::vector<double>> seconds;  // [tokens][shape]
   uint32_t num_samples = 0;
+  std::string failure = {};  // why it is out
 };
 
 class Contest {
@@ -22,7 +23,7 @@ class Contest {
           const std::vector<uint32_t>& token_counts)
       : kind_(kind), probe_(probe), token_counts_(token_counts) {
     for (const Candidate& candidate : candidates) {
-      contestants_.push_back({candidate, {}, 0});
+      contestants_.push_back({candidate, {}});
       contestants_.back().seconds.assign(
           token_counts_.size(),
           std::vector<double>(kind.shapes.size(), std::numeric_limits<double>::infinity()));
@@ -36,16 +37,18 @@ class Contest {
     for (const size_t index : remaining_) {
       Contestant& contestant = contestants_[index];
       if (contestant.num_samples == 0 && index > 0 && probe_.now() >= deadline) continue;
-      for (size_t t = 0; t < token_counts_.size(); ++t) {
-        for (size_t s = 0; s < kind_.shapes.size(); ++s) {
-          SKEIN_ASSIGN_OR_RETURN(const double seconds,
-                                 probe_.time_product(probe_case(contestant.candidate, t, s)));
-          contestant.seconds[t][s] = std::min(contestant.seconds[t][s], seconds);
-        }
+      const Status sampled = sample(contestant);
+      if (sampled) {
+        ++contestant.num_samples;
+        continue;
       }
-      ++contestant.num_samples;
+      // Where the device is gone, the default says so.
+      SKEIN_RETURN_IF_ERROR(sample(contestants_.front()));
+      contestant.failure = sampled.error().message;
     }
-    std::erase_if(remaining_, [&](size_t index) { return contestants_[index].num_samples == 0; });
+    std::erase_if(remaining_, [&](size_t index) {
+      return contestants_[index].num_samples == 0 || !contestants_[index].failure.empty();
+    });
     return {};
   }
 
@@ -65,6 +68,10 @@ class Contest {
   ContestResult result() const {
     ContestResult result;
     for (size_t index = 0; index < contestants_.size(); ++index) {
+      if (!contestants_[index].failure.empty()) {
+        result.failed.push_back({contestants_[index].candidate, contestants_[index].failure});
+        continue;
+      }
       if (contestants_[index].num_samples == 0) {
         ++result.num_skipped;
         continue;
@@ -78,6 +85,18 @@ class Contest {
   }
 
  private:
+  // Every product once.
+  Status sample(Contestant& contestant) {
+    for (size_t t = 0; t < token_counts_.size(); ++t) {
+      for (size_t s = 0; s < kind_.shapes.size(); ++s) {
+        SKEIN_ASSIGN_OR_RETURN(const double seconds,
+                               probe_.time_product(probe_case(contestant.candidate, t, s)));
+        contestant.seconds[t][s] = std::min(contestant.seconds[t][s], seconds);
+      }
+    }
+    return {};
+  }
+
   ProbeCase probe_case(const Candidate& candidate, size_t tokens_index, size_t shape_index) const {
     return {kind_.group,
             kind_.dtype,
@@ -169,6 +188,7 @@ Result<TunedKind> tune_kind(const MatrixKind& kind, std::span<const Layout> cand
   tuned.kind = kind;
   tuned.standard = tuned.chosen = candidates.front();
   tuned.num_skipped = contest.num_skipped;
+  tuned.failed = std::move(contest.failed);
   tuned.cost_seconds = tuned.default_cost_seconds = contest.trials.front().cost_seconds;
   // Only what came to the end: others were measured in fewer, perhaps luckier rounds.
   for (const LayoutTrial& trial : contest.trials) {

@@ -85,6 +85,12 @@ struct LayoutTrial {
   bool is_final = false;            // measured to the end, as often as the best
 };
 
+// A candidate that could not be measured: a shader that does not compile, no memory.
+struct FailedTrial {
+  Candidate candidate;
+  std::string reason;
+};
+
 struct TunedKind {
   MatrixKind kind;
   Layout standard, chosen;
@@ -92,6 +98,7 @@ struct TunedKind {
   double cost_seconds = 0, default_cost_seconds = 0;
   std::vector<LayoutTrial> trials;  // the fastest first, layouts before forms
   uint32_t num_skipped = 0;         // candidates for which there was no time
+  std::vector<FailedTrial> failed;
 };
 
 using TuneProgress = std::function<void(double fraction)>;
@@ -109,10 +116,12 @@ struct ContestOptions {
 // What a second of products of so many tokens adds to the cost of a written token.
 double cost_weight(uint32_t num_tokens);
 
-// Measures all candidates against each other; trials in the candidates' order.
+// Measures all candidates against each other; trials in the candidates' order. Errors: what the
+// default's products say; of another's, as long as the default's still run, only that one is out.
 struct ContestResult {
   std::vector<LayoutTrial> trials;
   uint32_t num_skipped = 0;
+  std::vector<FailedTrial> failed;
 };
 Result<ContestResult> measure_candidates(const MatrixKind& kind,
                                          std::span<const Candidate> candidates, LayoutProbe& probe,

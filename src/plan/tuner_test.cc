@@ -28,13 +28,17 @@ class FakeProbe final : public LayoutProbe {
   double noise = 0;              // a product takes up to that much longer
   std::map<std::string, uint32_t> num_samples;
   std::set<uint32_t> token_counts;
-  std::string failing;
+  std::string failing;     // a layout, or a layout and a form
+  std::string gone_after;  // the same; from then on everything fails
 
   Result<double> time_product(const ProbeCase& what) override {
     const std::string layout = to_string(what.layout);
-    if (layout == failing) return error("the device is gone");
     const std::string form =
         what.form.is_auto() ? "" : fmt::format("{} {}", layout, to_string(what.form));
+    const std::string& text = form.empty() ? layout : form;
+    if (text == gone_after) is_gone_ = true;
+    if (is_gone_) return error("the device is gone");
+    if (text == failing) return error("shader 'output': no such thing");
     ++num_samples[form.empty() ? layout : form];
     token_counts.insert(what.num_tokens);
     const Speed& speed = speeds.at(layout);
@@ -57,6 +61,7 @@ class FakeProbe final : public LayoutProbe {
 
  private:
   double clock_ = 100;
+  bool is_gone_ = false;
   std::set<std::string> compiled_;
   uint64_t state_ = 7;
 };
@@ -161,7 +166,33 @@ TEST(Tuner, ReportsProgressAndErrors) {
                                                   last = fraction;
                                                 }}));
   EXPECT_GT(last, 0.9);
+}
+
+TEST(Tuner, WhatDoesNotRunIsLeftOut) {
+  const std::vector<Layout> layouts = many_layouts(4);
+  FakeProbe probe;
+  for (const Layout& layout : layouts) probe.speeds[to_string(layout)] = {1e-3, 1e-6};
+  probe.speeds[to_string(layouts[3])] = {1e-4, 1e-7};
   probe.failing = to_string(layouts[2]);
+  const TunedKind tuned = tune_kind(kKind, layouts, probe, {.seconds = 1}).value();
+  EXPECT_EQ(tuned.chosen, layouts[3]);
+  EXPECT_EQ(tuned.trials.size(), 3u);
+  EXPECT_EQ(tuned.num_skipped, 0u);
+  ASSERT_EQ(tuned.failed.size(), 1u);
+  EXPECT_EQ(tuned.failed[0].candidate, Candidate{layouts[2]});
+  EXPECT_EQ(tuned.failed[0].reason, "shader 'output': no such thing");
+}
+
+// The default must run, and a device that is gone is no slow layout.
+TEST(Tuner, WithoutTheDefaultThereIsNoVerdict) {
+  const std::vector<Layout> layouts = many_layouts(4);
+  FakeProbe probe;
+  for (const Layout& layout : layouts) probe.speeds[to_string(layout)] = {1e-3, 1e-6};
+  probe.failing = to_string(layouts[0]);
+  EXPECT_EQ(tune_kind(kKind, layouts, probe, {.seconds = 1}).error().message,
+            "shader 'output': no such thing");
+  probe.failing.clear();
+  probe.gone_after = to_string(layouts[2]);
   EXPECT_EQ(tune_kind(kKind, layouts, probe, {.seconds = 1}).error().message, "the device is gone");
 }
 
@@ -231,6 +262,16 @@ TEST(TunerForms, TheDefaultLayoutInAGoodFormMayBeatTheChosenOne) {
     EXPECT_EQ(tuned.chosen, factor < 0.9 ? Layout::row_major() : Layout::col_major());
     EXPECT_EQ(to_string(tuned.form), factor < 0.9 ? "group(64,64,1,16)" : "auto");
   }
+}
+
+TEST(TunerForms, AFormThatDoesNotCompileIsLeftOut) {
+  FakeProbe probe = two_layouts(1e-3, 2e-3);
+  probe.failing = "row_major group(64,64,1,16)";
+  probe.form_factors["row_major group(128,32,2,16)"] = 0.8;
+  const TunedKind tuned = tune_both(probe, {.seconds = 5});
+  EXPECT_EQ(to_string(tuned.form), "group(128,32,2,16)");
+  ASSERT_EQ(tuned.failed.size(), 1u);
+  EXPECT_EQ(to_string(tuned.failed[0].candidate.form), "group(64,64,1,16)");
 }
 
 TEST(TunerForms, TheHeadHasNoTiles) {

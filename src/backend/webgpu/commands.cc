@@ -33,8 +33,16 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list, WGPUQuerySet times)
       if (!is_edge && clock_ != Clock::kDispatches) return;
       api.ComputePassEncoderWriteTimestamp(pass.get(), times, num_times++);
     };
+    std::string_view group;
+    const auto enter_group = [&](std::string_view label) {
+      if (!gpu_->names_ops() || label == group) return;
+      if (!group.empty()) api.ComputePassEncoderPopDebugGroup(pass.get());
+      if (!label.empty()) api.ComputePassEncoderPushDebugGroup(pass.get(), view_of(label));
+      group = label;
+    };
     write_time(true);
     for (const Dispatch& dispatch : list.dispatches) {
+      enter_group(dispatch.label);
       if (dispatch.pipeline != current) {
         api.ComputePassEncoderSetPipeline(pass.get(), dispatch.pipeline);
         current = dispatch.pipeline;
@@ -43,6 +51,7 @@ Handle<WGPUCommandBuffer> Commands::encode(const List& list, WGPUQuerySet times)
       api.ComputePassEncoderDispatchWorkgroups(pass.get(), dispatch.x, dispatch.y, dispatch.z);
       write_time(&dispatch == &list.dispatches.back());
     }
+    enter_group({});
     api.ComputePassEncoderEnd(pass.get());
   }
   for (const Copy& copy : list.copies) {

@@ -1,5 +1,7 @@
 #include "backend/webgpu/dense.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "backend/webgpu/dense_parts.h"
@@ -432,11 +434,23 @@ void DenseShader::add_main() {
   kernel_.shader.add_text(text + branches_ + "\n}\n", "dense.cc");
 }
 
-Result<Kernel> DenseShader::make(std::span<const Part> parts) {
-  if (const Tensor* weights = parts.front().job->weights) {
-    kernel_.detail =
+// The types and layouts of all products, each once.
+std::string detail_of(std::span<const Part> parts) {
+  std::vector<std::string> texts;
+  for (const Part& part : parts) {
+    const Tensor* weights = part.job->weights;
+    if (weights == nullptr) continue;
+    std::string text =
         fmt::format("{} {}", to_string(weights->dtype()), to_string(weights->layout()));
+    if (std::find(texts.begin(), texts.end(), text) == texts.end()) {
+      texts.push_back(std::move(text));
+    }
   }
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+Result<Kernel> DenseShader::make(std::span<const Part> parts) {
+  kernel_.detail = detail_of(parts);
   SKEIN_RETURN_IF_ERROR(bind_weights(parts));
   SKEIN_RETURN_IF_ERROR(add_shared_text(parts));
   SKEIN_RETURN_IF_ERROR(bind_batch());

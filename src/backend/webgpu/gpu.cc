@@ -24,6 +24,12 @@ constexpr std::array kFeatures = {WGPUFeatureName_TimestampQuery, WGPUFeatureNam
 // Longer than a token of a large model, shorter than what a user would call busy.
 constexpr std::chrono::milliseconds kMaxSpin(10);
 
+// As the library reads it.
+bool is_debugged() {
+  const char* value = std::getenv("WGPU_DEBUG");
+  return value != nullptr && std::string_view(value) != "0";
+}
+
 Result<WGPUInstanceBackend> wanted_backends() {
   const char* value = std::getenv("WGPU_BACKEND");
   std::string word = value == nullptr ? "" : value;
@@ -85,6 +91,8 @@ Result<Handle<WGPUInstance>> make_instance(const WgpuApi& api) {
   WGPUInstanceExtras extras = {};
   extras.chain.sType = static_cast<WGPUSType>(WGPUSType_InstanceExtras);
   extras.backends = backends;
+  // Without WGPU_DEBUG no label leaves the library.
+  extras.flags = WGPUInstanceFlag_WithEnv;
   WGPUInstanceDescriptor descriptor = {};
   descriptor.nextInChain = &extras.chain;
   Handle<WGPUInstance> instance(api.CreateInstance(&descriptor), api.InstanceRelease);
@@ -137,12 +145,14 @@ std::string AdapterInfo::text() const {
                         : fmt::format("{} ({}, {}, {})", name, backend, type, driver);
 }
 
-std::string first_line(std::string_view message) {
-  std::string line(message.substr(0, message.find('\n')));
-  while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) {
-    line.pop_back();
+std::string one_line(std::string message) {
+  for (char& c : message) {
+    if (c == '\n') c = ' ';
   }
-  return line;
+  const auto both_spaces = [](char a, char b) { return a == ' ' && b == ' '; };
+  message.erase(std::unique(message.begin(), message.end(), both_spaces), message.end());
+  if (message.ends_with(' ')) message.pop_back();
+  return message;
 }
 
 Result<std::vector<AdapterInfo>> list_adapters() {
@@ -155,10 +165,14 @@ Result<std::vector<AdapterInfo>> list_adapters() {
   return infos;
 }
 
-Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter, bool is_plain) {
-  SKEIN_ASSIGN_OR_RETURN(const WgpuApi* api, load_wgpu());
+Result<std::shared_ptr<Gpu>> Gpu::create(std::optional<uint32_t> adapter, bool is_plain,
+                                         const WgpuApi* api) {
+  if (api == nullptr) {
+    SKEIN_ASSIGN_OR_RETURN(api, load_wgpu());
+  }
   std::shared_ptr<Gpu> gpu(new Gpu(*api));
   SKEIN_ASSIGN_OR_RETURN(gpu->instance_, make_instance(*api));
+  gpu->names_ops_ = is_debugged();
   std::vector<Handle<WGPUAdapter>> adapters = adapters_of(*api, gpu->instance_.get());
   std::vector<AdapterInfo> infos;
   for (const auto& one : adapters) infos.push_back(info_of(*api, one.get()));
@@ -218,7 +232,7 @@ Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatu
   descriptor.deviceLostCallbackInfo.userdata1 = this;
   descriptor.deviceLostCallbackInfo.callback =
       [](const WGPUDevice*, WGPUDeviceLostReason /*reason*/, WGPUStringView message, void* self,
-         void*) { static_cast<Gpu*>(self)->on_lost(first_line(text_of(message))); };
+         void*) { static_cast<Gpu*>(self)->on_lost(text_of(message)); };
   // Without this callback the library ends the process at the first error.
   descriptor.uncapturedErrorCallbackInfo.userdata1 = this;
   descriptor.uncapturedErrorCallbackInfo.callback = [](const WGPUDevice*, WGPUErrorType type,
@@ -241,7 +255,7 @@ Status Gpu::request_device(const WGPULimits& limits, const std::vector<WGPUFeatu
   };
   api_.AdapterRequestDevice(adapter_.get(), &descriptor, callback);
   if (answer.device == nullptr) {
-    return error("webgpu: {}: no device: {}", info_.text(), first_line(answer.message));
+    return error("webgpu: {}: no device: {}", info_.text(), one_line(answer.message));
   }
   device_ = {answer.device, api_.DeviceRelease};
   queue_ = {api_.DeviceGetQueue(answer.device), api_.QueueRelease};
@@ -290,7 +304,7 @@ Status Gpu::read_mapped(WGPUBuffer buffer, std::span<std::byte> bytes) {
   SKEIN_RETURN_IF_ERROR(take_error());
   if (!answer.is_mapped) {
     return error("webgpu: {}: could not read from the device: {}", info_.name,
-                 first_line(answer.message));
+                 one_line(answer.message));
   }
   const void* data = api_.BufferGetConstMappedRange(buffer, 0, bytes.size());
   if (data != nullptr) std::memcpy(bytes.data(), data, bytes.size());
@@ -309,13 +323,7 @@ void Gpu::record_error(std::string message) {
   // An error of ours that comes back: take_error() names the device again.
   const std::string prefix = fmt::format("webgpu: {}: ", info_.name);
   if (message.starts_with(prefix)) message.erase(0, prefix.size());
-  // The library's messages are indented trees: "Validation Error\n\nCaused by:\n  In ...". One
-  // line.
-  for (char& c : message) {
-    if (c == '\n') c = ' ';
-  }
-  const auto both_spaces = [](char a, char b) { return a == ' ' && b == ' '; };
-  message.erase(std::unique(message.begin(), message.end(), both_spaces), message.end());
+  message = one_line(std::move(message));
   error_ = message.empty() ? "unknown error" : std::move(message);
 }
 

@@ -84,10 +84,11 @@ class Gpu {
  public:
   // Adapter number `adapter` of list_adapters(), or without one the first of the best type:
   // discrete before integrated before anything else. `is_plain` asks for no feature, as if the
-  // device had none. Errors: no library, no such adapter (those there are listed), an adapter that
-  // gives no device or too little.
-  static Result<std::shared_ptr<Gpu>> create(std::optional<uint32_t> adapter,
-                                             bool is_plain = false);
+  // device had none. `api`: for tests, functions that watch the library's or fail; they must
+  // outlive everything. Errors: no library, no such adapter (those there are listed), an adapter
+  // that gives no device or too little.
+  static Result<std::shared_ptr<Gpu>> create(std::optional<uint32_t> adapter, bool is_plain = false,
+                                             const WgpuApi* api = nullptr);
   ~Gpu();
   Gpu(const Gpu&) = delete;
   Gpu& operator=(const Gpu&) = delete;
@@ -98,6 +99,9 @@ class Gpu {
   const AdapterInfo& info() const noexcept { return info_; }
   const GpuLimits& limits() const noexcept { return limits_; }
   bool is_cpu() const noexcept { return info_.type == "CPU"; }
+  // Whether labels go to the driver, where debuggers see them (WGPU_DEBUG): then what is encoded
+  // names its ops.
+  bool names_ops() const noexcept { return names_ops_; }
 
   // Blocks until everything submitted has run and its callbacks were called.
   void wait() noexcept;
@@ -145,10 +149,11 @@ class Gpu {
   AdapterInfo info_;
   GpuLimits limits_;
   std::string error_;
-  bool lost_ = false, closing_ = false;
+  bool lost_ = false, closing_ = false, names_ops_ = false;
 };
 
-// The first line of what the library says, which has many.
-std::string first_line(std::string_view message);
+// What the library says is an indented tree: "Validation Error\n\nCaused by:\n  In ...". All of it
+// in one line.
+std::string one_line(std::string message);
 
 }  // namespace skein::webgpu

@@ -49,8 +49,9 @@ void StepKey::add(const Activation& activation) {
 // Powers of two below 2^16.
 void StepKey::add(const KernelForm& form) {
   add(uint64_t{form.group_threads} << 48 | uint64_t{form.row_threads} << 32 |
-      form.thread_rows << 16 | form.loads);
-  add(uint64_t{form.tile_rows} << 32 | form.tile_tokens << 16 | form.thread_tokens);
+      uint64_t{form.thread_rows} << 16 | form.loads);
+  add(uint64_t{form.tile_rows} << 48 | uint64_t{form.tile_tokens} << 32 |
+      uint64_t{form.tile_thread_rows} << 16 | form.thread_tokens);
 }
 
 size_t Kernels::Hash::operator()(const std::vector<uint64_t>& key) const noexcept {

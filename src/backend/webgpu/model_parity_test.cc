@@ -79,7 +79,7 @@ constexpr float kTolerance = 2e-5f;
 constexpr float kFastTolerance = 3 * 8 / 2048.0f;
 
 void expect_near(std::string_view what, const std::vector<float>& expected,
-                 const std::vector<float>& found, float tolerance) {
+                 const std::vector<float>& found, float tolerance = kTolerance) {
   ASSERT_EQ(expected.size(), found.size());
   float largest = 0, worst = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -106,7 +106,8 @@ struct Case {
   float tolerance = kTolerance;
 };
 
-// A device without features, and one whose bindings hold the state but not all of ffn.key, 128 KiB:
+// A device without features, and one whose bindings hold the state but not all of ffn.key and
+// ffn.value, 128 KiB each:
 // other dispatches of the same model.
 WebGpuOptions plain_options() {
   WebGpuOptions options;
@@ -242,9 +243,29 @@ INSTANTIATE_TEST_SUITE_P(
              ActivationLayout::kPacked, plain_options()},
         Case{"f16_rows_split", DType::kF16, "row_major", "row_major", 128,
              ActivationLayout::kPacked, small_bindings()},
+        Case{"f16_cols_split", DType::kF16, "row_major", "col_major@128B", 128,
+             ActivationLayout::kPacked, small_bindings()},
         Case{"f16_tiles_split", DType::kF16, "tile(16,32)", "interleave(8,64)", 128,
              ActivationLayout::kPacked, small_bindings()}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// As many slots as sequences run side by side, of 1 to 5 tokens: all at once, and one of each at a
+// time, where fewer and fewer slots remain.
+TEST(WebGpuBackendTest, SixtyFourRunsOfRaggedLengths) {
+  auto made = make_webgpu_backend({});
+  SKEIN_NEED_GPU(made);
+  const Dimensions dims = test_dimensions(64);
+  std::vector<uint32_t> lengths;
+  for (uint32_t slot = 0; slot < 64; ++slot) lengths.push_back(slot * 7 % 5 + 1);
+  ReferenceBackend reference;
+  for (const uint32_t chunk : {100u, 1u}) {
+    SCOPED_TRACE(fmt::format("chunk {}", chunk));
+    const Outcome expected = run(reference, dims, {}, lengths, chunk, ActivationLayout::kSeparate);
+    const Outcome found = run(**made, dims, {}, lengths, chunk, ActivationLayout::kPacked);
+    expect_near("logits", expected.logits, found.logits);
+    expect_near("state", expected.state, found.state);
+  }
+}
 
 // Bytes go to the device and back at any offset, and leave their neighbours alone.
 TEST(WebGpuBackendTest, UploadsAnyBytes) {

@@ -53,8 +53,8 @@ TEST(OffsetsTest, DeviceAgreesWithCppAtEveryCoordinate) {
   uint64_t key = 0;
   for (const std::string_view text : kTestLayouts) {
     // The alignment is what the bits of an element change.
-    for (const uint32_t bits : {16u, 4u}) {
-      if (bits == 4 && text.find('@') == std::string_view::npos) continue;
+    for (const uint32_t bits : kTestElementBits) {
+      if (bits != 16 && text.find('@') == std::string_view::npos) continue;
       Shapes shapes = shapes_of(*parse_layout(text), bits);
       const uint64_t num_bytes = shapes.expected.size() * sizeof(uint32_t);
       const std::shared_ptr<GpuBuffer> out = memory.allocate(num_bytes).value();

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "backend/webgpu/col_parts.h"
 #include "backend/webgpu/dense.h"
 #include "backend/webgpu/device_memory.h"
 #include "backend/webgpu/draw.h"
@@ -177,7 +178,7 @@ class WebGpuBackend final : public Backend {
   // write it where it reads it.
   const Activation& x_of(const Workspace& work) const { return x_is_other_ ? other_x_ : work.x; }
   Result<PendingSums> pending_of(const LayerArgs& args);
-  Status run_sparse(const LayerArgs& args, const SparseSplit& split);
+  Status run_sparse(const LayerArgs& args, std::span<const ColPart> parts, uint32_t num_splits);
   Status make_activation(uint64_t rows, uint32_t cols, Activation& out);
 
   // What finish() will say.
@@ -325,7 +326,7 @@ Result<PendingSums> WebGpuBackend::pending_of(const LayerArgs& args) {
 }
 
 void WebGpuBackend::run_mix(const LayerArgs& args, bool is_ffn) noexcept {
-  record(write_batch(args.batch));
+  if (const Status written = write_batch(args.batch); !written) return record(written);
   const Result<PendingSums> pending = pending_of(args);
   if (!pending) return record(tl::unexpected(pending.error()));
   const Activation& x = x_of(args.work);
@@ -385,7 +386,7 @@ void WebGpuBackend::project_out(const LayerArgs& args) noexcept {
 
 void WebGpuBackend::wkv(const LayerArgs& args) noexcept {
   const Workspace& work = args.work;
-  record(write_batch(args.batch));
+  if (const Status written = write_batch(args.batch); !written) return record(written);
   StepKey key = key_of(StepId::kWkv, args.batch);
   key.add(args.weights.k_k);
   key.add(args.weights.ln_x_bias);
@@ -414,34 +415,53 @@ void WebGpuBackend::ffn_key(const LayerArgs& args) noexcept {
   record(run_dense(StepId::kFfnKey, "ffn_key", args.batch, {&job, 1}, args.batch.num_tokens()));
 }
 
-Status WebGpuBackend::run_sparse(const LayerArgs& args, const SparseSplit& split) {
-  const Tensor& weights = args.weights.ffn_value;
-  SKEIN_RETURN_IF_ERROR(make_activation(split.num_splits, args.dims.num_emb, sums_));
-  StepKey key = key_of(StepId::kFfnValue, args.batch);
-  key.add(weights);
-  key.add(args.work.f);
-  key.add(sums_);
-  key.add(forms_.ffn_value);
-  SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
-    std::vector<Kernel> kernels;
-    SKEIN_ASSIGN_OR_RETURN(Kernel kernel, sparse_kernel(weights, args.work.f, sums_,
-                                                        forms_.ffn_value, gpu_->limits()));
-    kernels.push_back(std::move(kernel));
-    return kernels;
-  }));
-  pending_splits_ = split.num_splits;
+Status WebGpuBackend::run_sparse(const LayerArgs& args, std::span<const ColPart> parts,
+                                 uint32_t num_splits) {
+  SKEIN_RETURN_IF_ERROR(make_activation(num_splits, args.dims.num_emb, sums_));
+  Activation sums = sums_;
+  for (const ColPart& part : parts) {
+    StepKey key = key_of(StepId::kFfnValue, args.batch);
+    key.add(part.weights);
+    key.add(part.x);
+    key.add(sums);
+    key.add(forms_.ffn_value);
+    SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
+      std::vector<Kernel> kernels;
+      SKEIN_ASSIGN_OR_RETURN(Kernel kernel, sparse_kernel(part.weights, part.x, sums,
+                                                          forms_.ffn_value, gpu_->limits()));
+      kernels.push_back(std::move(kernel));
+      return kernels;
+    }));
+    sums.offset_elems +=
+        sparse_split(part.weights, part.x, gpu_->limits()).num_splits * sums.stride_elems;
+  }
+  pending_splits_ = num_splits;
   return {};
 }
 
 void WebGpuBackend::ffn_value(const LayerArgs& args) noexcept {
+  const Tensor& weights = args.weights.ffn_value;
+  const GpuLimits& limits = gpu_->limits();
+  const ColPart whole{weights, args.work.f};
+  std::vector<ColPart> several;
+  if (!fits_binding(weights, limits)) several = col_parts(weights, args.work.f, limits);
+  const std::span<const ColPart> parts = several.empty() ? std::span(&whole, 1) : several;
   if (args.batch.num_tokens() == 1) {
-    const SparseSplit split = sparse_split(args.weights.ffn_value, args.work.f, gpu_->limits());
-    if (split.num_splits > 0) return record(run_sparse(args, split));
+    uint32_t num_splits = 0;
+    const bool is_sparse = std::all_of(parts.begin(), parts.end(), [&](const ColPart& part) {
+      const uint32_t count = sparse_split(part.weights, part.x, limits).num_splits;
+      num_splits += count;
+      return count > 0;
+    });
+    if (is_sparse) return record(run_sparse(args, parts, num_splits));
   }
-  DenseJob job = {&args.weights.ffn_value, &args.work.f, &x_of(args.work), Epilogue::kAdd};
-  job.is_sparse = true;
-  job.form = forms_.ffn_value;
-  record(run_dense(StepId::kFfnValue, "ffn_value", args.batch, {&job, 1}, args.batch.num_tokens()));
+  for (const ColPart& part : parts) {
+    DenseJob job = {&part.weights, &part.x, &x_of(args.work), Epilogue::kAdd};
+    job.is_sparse = true;
+    job.form = forms_.ffn_value;
+    record(
+        run_dense(StepId::kFfnValue, "ffn_value", args.batch, {&job, 1}, args.batch.num_tokens()));
+  }
 }
 
 Status WebGpuBackend::run_head(const Dimensions& dims, const Weights& weights, const Batch& batch,
@@ -577,11 +597,15 @@ Result<std::vector<std::string>> webgpu_adapters() {
   return lines;
 }
 
-bool has_webgpu_gpu() {
-  const Result<std::vector<AdapterInfo>> infos = list_adapters();
-  return infos && std::any_of(infos->begin(), infos->end(), [](const AdapterInfo& info) {
-           return info.type == "discrete GPU" || info.type == "integrated GPU";
-         });
+Status find_webgpu_gpu() {
+  SKEIN_ASSIGN_OR_RETURN(const std::vector<AdapterInfo> infos, list_adapters());
+  std::string found;
+  for (const AdapterInfo& info : infos) {
+    if (info.type == "discrete GPU" || info.type == "integrated GPU") return {};
+    found += (found.empty() ? "" : "; ") + info.text();
+  }
+  return error("webgpu: expected a GPU, found {}",
+               found.empty() ? "no adapter (is there a Vulkan driver?)" : found);
 }
 
 }  // namespace skein

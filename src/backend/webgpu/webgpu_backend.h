@@ -39,7 +39,7 @@ std::unique_ptr<Backend> make_webgpu_backend_on(std::shared_ptr<webgpu::Gpu> gpu
 // (vulkan, metal, dx12, gl) leaves those of one API.
 Result<std::vector<std::string>> webgpu_adapters();
 
-// Whether one of them is no software. False without the library.
-bool has_webgpu_gpu();
+// Whether one of them is no software. Errors: none is, and what there is instead; no library.
+Status find_webgpu_gpu();
 
 }  // namespace skein

@@ -63,6 +63,8 @@ namespace skein::webgpu {
   F(ComputePassEncoderSetPipeline)        \
   F(ComputePassEncoderSetBindGroup)       \
   F(ComputePassEncoderDispatchWorkgroups) \
+  F(ComputePassEncoderPushDebugGroup)     \
+  F(ComputePassEncoderPopDebugGroup)      \
   F(ComputePassEncoderWriteTimestamp)     \
   F(ComputePassEncoderEnd)                \
   F(ComputePassEncoderRelease)            \

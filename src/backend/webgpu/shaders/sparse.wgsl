@@ -150,7 +150,7 @@ fn run(group: vec3<u32>, lane: u32) {
   }
   if (col_lane == 0u && group.x * {{GROUP_ROWS}}u + row_lane * {{VEC}}u < {{ROWS}}u) {
 //!repeat h PASS_QUADS
-    {{OUT}}[(group.y * {{ROWS}}u + row) / 4u + {{Q_{{p}}_{{h}}}}u] = lane_sums[lane * {{PASS_QUADS}}u + {{h}}u];
+    {{OUT}}[{{OUT_OFFSET}}u + (group.y * {{ROWS}}u + row) / 4u + {{Q_{{p}}_{{h}}}}u] = lane_sums[lane * {{PASS_QUADS}}u + {{h}}u];
 //!end
   }
   workgroupBarrier();

@@ -77,7 +77,7 @@ fn run(group: vec3<u32>, lane: u32) {
     }
     let quad = group.x * {{GROUP_QUADS}}u + i;
     if (quad < {{ROWS}}u / 4u) {
-      {{OUT}}[group.y * ({{ROWS}}u / 4u) + quad] = total;
+      {{OUT}}[{{OUT_OFFSET}}u + group.y * ({{ROWS}}u / 4u) + quad] = total;
     }
   }
 }
