@@ -176,6 +176,19 @@ bool suits_lanes(DType dtype, const AnyMapping& mapping) {
          vector_axis(mapping, vector_elems(dtype)) == VectorAxis::kCols;
 }
 
+// Cols of a row side by side for a thread's sixteen bytes. Of four-bit codes those of 32 rows side
+// by side: then threads are rows, which reads a scale once for its 64 weights (dense_lanes.wgsl).
+DenseLayouts dense_layouts_of(const GpuLimits& limits) {
+  DenseLayouts layouts;
+  for (const DType dtype : kAllDTypes) {
+    const bool by_lanes = element_bits(dtype) == 4 && dtype != DType::kQ4K;
+    layouts[static_cast<size_t>(dtype)] =
+        by_lanes && !limits.is_software ? Layout::interleave(32, kLaneUnitCols, vector_elems(dtype))
+                                        : Layout::row_major();
+  }
+  return layouts;
+}
+
 KernelForm group_of(const KernelForm& wanted, Shader shader, const ProductShape& shape,
                     const GpuLimits& limits) {
   const bool has_thread_rows = shader == Shader::kRows || shader == Shader::kLanes;

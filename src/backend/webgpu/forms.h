@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/backend.h"
 #include "backend/kernel_form.h"
 #include "backend/kernel_registry.h"
 #include "backend/webgpu/gpu.h"
@@ -56,6 +57,9 @@ inline constexpr uint32_t kLaneUnitCols = 64;
 // Whether quantized weights lie so that kLanes reads whole lines of memory: rows side by side, each
 // with the cols of one sixteen-byte load, as in interleave(32,64,32) of four-bit codes.
 bool suits_lanes(DType dtype, const AnyMapping& mapping);
+
+// Backend::dense_layouts().
+DenseLayouts dense_layouts_of(const GpuLimits& limits);
 
 // Numbers of a product that a form is cut down to.
 struct ProductShape {

@@ -97,6 +97,21 @@ TEST(Forms, ThreadsAreRowsWhereRowsLieSideBySide) {
   EXPECT_FALSE(suits(DType::kQ4K, "interleave(32,256,32)", {100, 256}));
 }
 
+// The defaults of a GPU suit the shaders that they are for.
+TEST(Forms, DefaultLayoutsAreThoseOfTheirShaders) {
+  GpuLimits software = large_limits();
+  software.is_software = true;
+  for (const DType dtype : kAllDTypes) {
+    const auto index = static_cast<size_t>(dtype);
+    EXPECT_EQ(dense_layouts_of(software)[index], Layout::row_major()) << to_string(dtype);
+    const Layout layout = dense_layouts_of(large_limits())[index].value();
+    const AnyMapping mapping = make_mapping(layout, {96, 256}, element_bits(dtype)).value();
+    EXPECT_EQ(suits_lanes(dtype, mapping), layout != Layout::row_major()) << to_string(dtype);
+  }
+  EXPECT_EQ(to_string(*dense_layouts_of(large_limits())[static_cast<size_t>(DType::kNF4)]),
+            "interleave(32,64,32)");
+}
+
 // A dispatch with rows enough has 64 of them a workgroup, others fewer, so that every core has one.
 TEST(Forms, LanesLeaveEveryCoreAWorkgroup) {
   const Layout layout = Layout::interleave(32, 64, 32);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 #include "backend/webgpu/col_parts.h"
@@ -11,13 +10,12 @@
 #include "backend/webgpu/device_memory.h"
 #include "backend/webgpu/draw.h"
 #include "backend/webgpu/forms.h"
+#include "backend/webgpu/host_rows.h"
 #include "backend/webgpu/read.h"
 #include "backend/webgpu/sparse.h"
 #include "backend/webgpu/steps.h"
 #include "backend/webgpu/subgroup.h"
 #include "base/bits.h"
-#include "tensor/decode_row.h"
-#include "tensor/pack_kernels.h"
 
 namespace skein {
 namespace {
@@ -59,25 +57,6 @@ enum class StepId : uint8_t {
   kDraw,
 };
 
-// One row of a matrix as floats.
-void gather_row(const Tensor& emb, uint64_t row, std::span<float> out) {
-  if (is_quantized(emb.dtype())) return decode_row(emb, row, out);
-  const uint64_t elem_bytes = element_bits(emb.dtype()) / 8;
-  const auto at = [&](uint64_t col) {
-    return emb.host_data() + emb.mapping()(row, col) * elem_bytes;
-  };
-  const auto convert = [&](uint64_t col, uint64_t count) {
-    auto* to = reinterpret_cast<std::byte*>(&out[col]);
-    if (emb.dtype() == DType::kF32) {
-      std::memcpy(to, at(col), count * sizeof(float));
-    } else {
-      convert_run(at(col), emb.dtype(), to, DType::kF32, count);
-    }
-  };
-  if (emb.layout().kind == LayoutKind::kRowMajor) return convert(0, out.size());
-  for (uint64_t col = 0; col < out.size(); ++col) convert(col, 1);
-}
-
 class WebGpuBackend final : public Backend {
  public:
   explicit WebGpuBackend(std::shared_ptr<Gpu> gpu)
@@ -102,7 +81,7 @@ class WebGpuBackend final : public Backend {
   std::span<const KernelInfo> kernels() const noexcept override { return kKernels; }
   // Value index fastest: threads are values, so a load of one key is side by side.
   StateLayout state_layout() const noexcept override { return StateLayout::kHeadKeyValue; }
-  DenseLayouts dense_layouts() const noexcept override;
+  DenseLayouts dense_layouts() const noexcept override { return dense_layouts_of(gpu_->limits()); }
   std::vector<std::string> features() const override {
     std::vector<std::string> names;
     if (gpu_->limits().has_subgroups) names.emplace_back("subgroups");
@@ -529,20 +508,6 @@ Status WebGpuBackend::copy(const Buffer& from, uint64_t from_bytes, Buffer& to,
   return {};
 }
 
-// Cols of a row side by side for a thread's sixteen bytes. Of four-bit codes those of 32 rows side
-// by side: then threads are rows, which reads a scale once for its 64 weights (dense_lanes.wgsl).
-DenseLayouts WebGpuBackend::dense_layouts() const noexcept {
-  DenseLayouts layouts;
-  for (const DType dtype : kAllDTypes) {
-    const bool by_lanes = element_bits(dtype) == 4 && dtype != DType::kQ4K;
-    layouts[static_cast<size_t>(dtype)] =
-        by_lanes && !gpu_->limits().is_software
-            ? Layout::interleave(32, kLaneUnitCols, vector_elems(dtype))
-            : Layout::row_major();
-  }
-  return layouts;
-}
-
 Result<double> WebGpuBackend::measure_read_bandwidth() {
   const uint64_t num_bytes = read_bytes(gpu_->limits());
   SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<GpuBuffer> data, core_->memory->allocate(num_bytes));
@@ -588,24 +553,6 @@ Result<std::unique_ptr<Backend>> make_webgpu_backend(const WebGpuOptions& option
 
 std::unique_ptr<Backend> make_webgpu_backend_on(std::shared_ptr<webgpu::Gpu> gpu) {
   return std::make_unique<WebGpuBackend>(std::move(gpu));
-}
-
-Result<std::vector<std::string>> webgpu_adapters() {
-  SKEIN_ASSIGN_OR_RETURN(const std::vector<AdapterInfo> infos, list_adapters());
-  std::vector<std::string> lines;
-  for (const AdapterInfo& info : infos) lines.push_back(info.text());
-  return lines;
-}
-
-Status find_webgpu_gpu() {
-  SKEIN_ASSIGN_OR_RETURN(const std::vector<AdapterInfo> infos, list_adapters());
-  std::string found;
-  for (const AdapterInfo& info : infos) {
-    if (info.type == "discrete GPU" || info.type == "integrated GPU") return {};
-    found += (found.empty() ? "" : "; ") + info.text();
-  }
-  return error("webgpu: expected a GPU, found {}",
-               found.empty() ? "no adapter (is there a Vulkan driver?)" : found);
 }
 
 }  // namespace skein
