@@ -19,12 +19,9 @@ struct Case {
   size_t min_right;
 };
 // f16 has 193 right. int8 may lose one of them, nf4 and sf4 ten.
-constexpr Case kCases[] = {{"", Precision::kExact, 190},
-                           {"int8", Precision::kExact, 192},
-                           {"int8", Precision::kFast, 192},
-                           {"nf4", Precision::kExact, 183},
-                           {"nf4", Precision::kFast, 183},
-                           {"sf4", Precision::kExact, 183},
+constexpr Case kCases[] = {{"", Precision::kExact, 190},    {"int8", Precision::kExact, 192},
+                           {"int8", Precision::kFast, 192}, {"nf4", Precision::kExact, 183},
+                           {"nf4", Precision::kFast, 183},  {"sf4", Precision::kExact, 183},
                            {"sf4", Precision::kFast, 183}};
 
 struct Task {

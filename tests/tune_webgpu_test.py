@@ -82,6 +82,22 @@ class TuneOnAGpu(ProgramTest):
         done = run("inspect", "--backend", "cpu", "--json", env=self.env)
         self.assertEqual(json.loads(done.stdout)["plan"]["source"], "default")
 
+    def test_a_packed_model_has_its_forms(self):
+        packed = self.folder / "packed.safetensors"
+        self.succeed("pack", *GPU, "-o", packed)
+        self.write(att="group(64,4,4,8)+tile(32,32,4,4)")
+
+        def layout(*flags):
+            return self.json_of("bench", *GPU, "-m", packed, "--prefill", "0", "--tokens", "2", "-r", "1", *flags,
+                                env=self.env)["results"][0]["layout"]
+        # Only where they were measured with the layout that is in the file.
+        att, = (matrix for matrix in self.own_plan["matrices"] if matrix["group"] == "att")
+        forms = "forms=att=group(64,4,4,8)+tile(32,32,4,4)"
+        self.assertEqual(forms in layout(), att["layout"] == "row_major")
+        self.assertNotIn("forms=", layout("--plan", "none"))
+        self.assertIn("forms=att=group(64,8,1,4)", layout("--forms", "att=group(64,8,1,4)"))
+        self.fail_with("expected no plan for a packed model", "inspect", *GPU, "-m", packed, "--plan", self.path)
+
     def test_a_plan_of_another_adapter_counts_only_by_name(self):
         self.write(device="Another GPU (Vulkan, discrete GPU, driver 9)", att="group(64,4,1,4)")
         self.assertEqual(self.source(warning="found one for webgpu: Another GPU"), "default")

@@ -163,8 +163,8 @@ TEST_F(WebGpuTest, FiveHundredGreedyTokensAreThoseOfTheCpu) {
   EXPECT_EQ(ids[0], ids[1]);
 }
 
-// Eight a layer; the embedding, the last norm and the head. Each costs what a large GPU takes to read
-// ten megabytes.
+// Eight a layer; the embedding, the last norm and the head. Each costs what a large GPU takes to
+// read ten megabytes.
 TEST_F(WebGpuTest, ATokenIsEightDispatchesALayerAndThree) {
   for (const char* quant : {"", "int8", "nf4"}) {
     const auto model =

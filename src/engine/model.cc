@@ -31,17 +31,10 @@ fs::path program_folder() {
              : fs::path(std::string(path.data(), static_cast<size_t>(length))).parent_path();
 }
 
-// The plan of a model that is packed already is in its file; only what a user says must agree.
-Result<PlanChoice> choose_plan(LoadOptions options, const ModelFile& file, Backend& backend) {
-  if (file.packed() == nullptr) return skein::choose_plan(options, file.path(), backend);
-  if (!options.plan_path.empty() && options.plan_path != "none") {
-    return error("{}: expected no plan for a packed model, which has its own, found {}",
-                 file.path(), options.plan_path);
-  }
-  options.plan_path = "none";
-  SKEIN_ASSIGN_OR_RETURN(PlanChoice choice, skein::choose_plan(options, file.path(), backend));
-  choice.source = "packed";
-  return choice;
+Result<PlanChoice> choose_plan(const LoadOptions& options, const ModelFile& file,
+                               Backend& backend) {
+  return file.packed() != nullptr ? choose_packed_plan(options, file, backend)
+                                  : skein::choose_plan(options, file.path(), backend);
 }
 
 ModelInfo make_info(const ModelFile& file, const Rwkv7& rwkv7) {

@@ -111,6 +111,32 @@ Status use_file(const Candidate& candidate, const std::string& model_path, Backe
   return {};
 }
 
+// What the user says, over all else; the backend has the forms then.
+Status use_options(const LoadOptions& options, Backend& backend, WeightPlan& plan) {
+  SKEIN_ASSIGN_OR_RETURN(plan, parse_weight_plan(options.layout, plan));
+  SKEIN_ASSIGN_OR_RETURN(plan, parse_forms(options.forms, plan));
+  SKEIN_RETURN_IF_ERROR(backend.set_forms(plan.forms));
+  if (!options.activations.empty()) {
+    SKEIN_ASSIGN_OR_RETURN(plan.activations, parse_activations(options.activations));
+  }
+  if (!options.placement.empty()) {
+    SKEIN_ASSIGN_OR_RETURN(plan.placement, parse_placement(options.placement));
+  }
+  return {};
+}
+
+// Those of the plan file that were measured with the layouts of the packed one.
+KernelForms packed_forms(const PlanFile& plan_file, const ModelFile& file) {
+  WeightPlan forms;
+  for (const MatrixKind& kind : packed_matrix_kinds(file)) {
+    const MatrixPlan* matrix = plan_file.find(kind);
+    if (matrix == nullptr) continue;
+    const Layout layout = file.packed()->plan.layout_of(kind.group, kind.dtype);
+    if (matrix->layout == layout) forms.set_form(kind.group, matrix->form);
+  }
+  return forms.forms;
+}
+
 }  // namespace
 
 std::string default_plan_path(const PlanKey& key) {
@@ -130,15 +156,31 @@ Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& mo
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant, choice.plan));
   SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, backend, choice.warnings));
   if (candidate) SKEIN_RETURN_IF_ERROR(use_file(*candidate, model_path, backend, choice));
-  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_weight_plan(options.layout, choice.plan));
-  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_forms(options.forms, choice.plan));
-  SKEIN_RETURN_IF_ERROR(backend.set_forms(choice.plan.forms));
-  if (!options.activations.empty()) {
-    SKEIN_ASSIGN_OR_RETURN(choice.plan.activations, parse_activations(options.activations));
+  SKEIN_RETURN_IF_ERROR(use_options(options, backend, choice.plan));
+  return choice;
+}
+
+Result<PlanChoice> choose_packed_plan(const LoadOptions& options, const ModelFile& file,
+                                      Backend& backend) {
+  if (!options.plan_path.empty() && options.plan_path != kNoPlan) {
+    return error("{}: expected no plan for a packed model, which has its own, found {}",
+                 file.path(), options.plan_path);
   }
-  if (!options.placement.empty()) {
-    SKEIN_ASSIGN_OR_RETURN(choice.plan.placement, parse_placement(options.placement));
+  PlanChoice choice;
+  choice.source = "packed";
+  choice.plan = default_plan(backend.dense_layout());
+  SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant, choice.plan));
+  // A host has no forms.
+  if (!backend.is_host()) {
+    SKEIN_ASSIGN_OR_RETURN(const auto candidate, find_plan_file(options, backend, choice.warnings));
+    if (candidate) choice.plan.forms = packed_forms(candidate->file, file);
+    if (const Status set = backend.set_forms(choice.plan.forms); !set) {
+      choice.warnings.push_back(fmt::format("{}: {}; the backend's own forms count",
+                                            candidate->path, set.error().message));
+      choice.plan.forms = {};
+    }
   }
+  SKEIN_RETURN_IF_ERROR(use_options(options, backend, choice.plan));
   return choice;
 }
 

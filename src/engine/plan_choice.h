@@ -12,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "model/model_file.h"
 #include "model/weight_plan.h"
 #include "plan/plan_file.h"
 #include "skein/skein.h"
@@ -35,5 +36,11 @@ std::string default_plan_path(const PlanKey& key);
 // have. A model that cannot be read is left to the loader's message.
 Result<PlanChoice> choose_plan(const LoadOptions& options, const std::string& model_path,
                                Backend& backend);
+
+// For a packed model, whose plan is in its file: of a plan file that was found, only the forms
+// count, and only those that were measured with the layout that the file has. The same errors, and
+// a plan file that was named.
+Result<PlanChoice> choose_packed_plan(const LoadOptions& options, const ModelFile& file,
+                                      Backend& backend);
 
 }  // namespace skein

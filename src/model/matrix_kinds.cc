@@ -95,4 +95,15 @@ Result<std::vector<MatrixKind>> read_matrix_kinds(const std::string& path, const
   return sorted(std::move(kinds));
 }
 
+std::vector<MatrixKind> packed_matrix_kinds(const ModelFile& file) {
+  Weights unused;
+  std::vector<MatrixKind> kinds;
+  for (const WeightSpec& spec : list_weights(file.dims(), unused)) {
+    const auto weight = file.packed()->weights.find(spec.label());
+    if (!is_matrix(spec.group) || weight == file.packed()->weights.end()) continue;
+    add(kinds, spec.group, weight->second.dtype, spec.rows, spec.cols);
+  }
+  return sorted(std::move(kinds));
+}
+
 }  // namespace skein

@@ -41,4 +41,8 @@ std::vector<MatrixKind> matrix_kinds(std::span<const WeightReport> reports);
 // model, a matrix without a float dtype.
 Result<std::vector<MatrixKind>> read_matrix_kinds(const std::string& path, const WeightPlan& plan);
 
+class ModelFile;
+// Of a packed file, which has said of every matrix what it is.
+std::vector<MatrixKind> packed_matrix_kinds(const ModelFile& file);
+
 }  // namespace skein

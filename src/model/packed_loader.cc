@@ -190,7 +190,8 @@ Status PackedLoader::upload_items() {
 void PackedLoader::summarize() {
   const PackedHeader& header = *file_.packed();
   model_.plan_ = header.plan;
-  // Not a property of the weights, so it may be chosen anew.
+  // Not properties of the weights, so they may be chosen anew.
+  model_.plan_.forms = options_.plan.forms;
   if (options_.plan.activations != WeightPlan{}.activations) {
     model_.plan_.activations = options_.plan.activations;
   }
