@@ -168,7 +168,7 @@ Result<PlanChoice> choose_packed_plan(const LoadOptions& options, const ModelFil
   }
   PlanChoice choice;
   choice.source = "packed";
-  choice.plan = default_plan(backend.dense_layout());
+  choice.plan = default_plan(backend.dense_layouts());
   SKEIN_ASSIGN_OR_RETURN(choice.plan, parse_quant(options.quant, choice.plan));
   // A host has no forms.
   if (!backend.is_host()) {
