@@ -131,8 +131,7 @@ KernelForms packed_forms(const PlanFile& plan_file, const ModelFile& file) {
   for (const MatrixKind& kind : packed_matrix_kinds(file)) {
     const MatrixPlan* matrix = plan_file.find(kind);
     if (matrix == nullptr) continue;
-    const Layout layout = file.packed()->plan.layout_of(kind.group, kind.dtype);
-    if (matrix->layout == layout) forms.set_form(kind.group, matrix->form);
+    if (matrix->layout == packed_layout(file, kind)) forms.set_form(kind.group, matrix->form);
   }
   return forms.forms;
 }

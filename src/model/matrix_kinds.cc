@@ -106,4 +106,18 @@ std::vector<MatrixKind> packed_matrix_kinds(const ModelFile& file) {
   return sorted(std::move(kinds));
 }
 
+std::optional<Layout> packed_layout(const ModelFile& file, const MatrixKind& kind) {
+  Weights unused;
+  std::optional<Layout> layout;
+  for (const WeightSpec& spec : list_weights(file.dims(), unused)) {
+    const auto& weights = file.packed()->weights;
+    const auto weight = weights.find(spec.label());
+    if (spec.group != kind.group || weight == weights.end()) continue;
+    if (weight->second.dtype != kind.dtype) continue;
+    if (layout && *layout != weight->second.layout) return std::nullopt;
+    layout = weight->second.layout;
+  }
+  return layout;
+}
+
 }  // namespace skein

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,5 +45,7 @@ Result<std::vector<MatrixKind>> read_matrix_kinds(const std::string& path, const
 class ModelFile;
 // Of a packed file, which has said of every matrix what it is.
 std::vector<MatrixKind> packed_matrix_kinds(const ModelFile& file);
+// In which layout all of a kind's matrices lie there; none where they differ.
+std::optional<Layout> packed_layout(const ModelFile& file, const MatrixKind& kind);
 
 }  // namespace skein

@@ -116,13 +116,15 @@ std::optional<PackedWeight> parse_weight(std::string_view text) {
   return PackedWeight{*dtype, *from, *rows, *cols, *layout, *checksum};
 }
 
-// The layouts that the plan names, as parse_weight_plan() reads them.
+// The layouts that the plan names, as parse_weight_plan() reads them, and those that the backend
+// asked for: a reader knows default_layout() only.
 std::string named_layouts(const WeightPlan& plan) {
   std::string text;
   for (const WeightGroup group : kMatrixGroups) {
-    if (!plan.names_layout(group)) continue;
-    text += fmt::format("{}{}={}", text.empty() ? "" : ",", to_string(group),
-                        to_string(plan.layout_of(group)));
+    const DType dtype = plan.group_dtype(group);
+    const Layout layout = plan.layout_of(group, dtype);
+    if (!plan.names_layout(group) && layout == default_layout(group, dtype)) continue;
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", to_string(group), to_string(layout));
   }
   return text;
 }
