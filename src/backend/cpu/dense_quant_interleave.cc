@@ -18,7 +18,6 @@
 #include <algorithm>
 
 #include "backend/cpu/code_stream.h"
-#include "backend/cpu/cpu_features.h"
 #include "backend/cpu/dense_int8.h"
 #include "backend/cpu/dense_table.h"
 #include "backend/cpu/matmul-inl.h"
@@ -164,7 +163,7 @@ class ScaleStream {
   const uint8_t* scales_;
 };
 
-// Groups of 16 rows and some tokens.
+// 16 rows and some tokens.
 template <size_t kTokens>
 struct Group {
   const Tensor& weights;
@@ -177,118 +176,71 @@ struct Group {
   bool add;
 };
 
-// What a group of 16 rows is read from.
-template <class Codec>
-struct GroupStreams {
-  CodeStream codes;
-  ScaleStream<Codec> scales;
-
-  GroupStreams(const Tensor& weights, uint64_t row)
-      : codes(mapping_as<Interleave>(weights),
-              reinterpret_cast<const uint8_t*>(weights.host_data()), Codec::kBits, row),
-        scales(weights, row) {}
-};
-
-// totals[t] += one step of cols of 16 rows.
-template <size_t kTokens, class Codec>
-HWY_INLINE void add_step(const Codec& codec, const Group<kTokens>& group,
-                         const StepSums<Codec>& x_sums, size_t step, GroupStreams<Codec>& streams,
-                         float (&totals)[kTokens][16]) {
-  const F32Tag d;
-  const size_t begin = step * kStepCols<Codec>;
-  const size_t end = std::min<size_t>(begin + kStepCols<Codec>, group.weights.cols());
-  Sums<kTokens> acc;
-  HWY_UNROLL(16)
-  for (size_t t = 0; t < kTokens; ++t) {
-    HWY_UNROLL(16)
-    for (size_t u = 0; u < kTurns<kTokens>; ++u) {
-      HWY_UNROLL(16)
-      for (size_t v = 0; v < kVecs16; ++v) acc[t][u][v] = hn::Zero(d);
-    }
-  }
-  streams.scales.prefetch(step);
-  for (size_t col = begin; col < end;) {
-    const size_t num_cols = streams.codes.run(end - col);
-    add_run<kTokens>(codec, streams.codes.at(), group.x, col, num_cols, acc);
-    streams.codes.skip(num_cols);
-    col += num_cols;
-  }
-  HWY_UNROLL(16)
-  for (size_t v = 0; v < kVecs16; ++v) {
-    const typename Codec::Steps of_rows = streams.scales.load(step, v);
-    HWY_UNROLL(16)
-    for (size_t t = 0; t < kTokens; ++t) {
-      F32Vec sum = acc[t][0][v];
-      HWY_UNROLL(16)
-      for (size_t u = 1; u < kTurns<kTokens>; ++u) sum = hn::Add(sum, acc[t][u][v]);
-      float* total = totals[t] + v * kLanes;
-      F32Vec sum_x = hn::Zero(d);
-      if constexpr (kHasMin<Codec>) {
-        sum_x = hn::Set(d, x_sums.get(group.token + HWY_MIN(t, group.num_tokens - 1), step));
-      }
-      hn::Store(of_rows.add(sum, sum_x, hn::Load(d, total)), d, total);
-    }
-  }
-}
-
-template <size_t kTokens>
-HWY_INLINE void store_totals(const Group<kTokens>& group, size_t first_row,
-                             const float (&totals)[kTokens][16]) {
-  const F32Tag d;
-  for (size_t t = 0; t < group.num_tokens; ++t) {
-    for (size_t v = 0; v < kVecs16; ++v) {
-      const size_t row = first_row + v * kLanes;
-      add_or_store(d, hn::Load(d, totals[t] + v * kLanes), group.y[t] + row,
-                   group.num_rows - std::min(group.num_rows, row), group.add);
-    }
-  }
-}
-
 // y[t][0, num_rows) of the 16 rows from `row` on.
 template <size_t kTokens, class Codec>
 HWY_NOINLINE void multiply_group(const Codec& codec, const Group<kTokens>& group,
                                  const StepSums<Codec>& x_sums) {
-  GroupStreams<Codec> streams(group.weights, group.row);
+  const F32Tag d;
+  const Tensor& weights = group.weights;
+  CodeStream stream(mapping_as<Interleave>(weights),
+                    reinterpret_cast<const uint8_t*>(weights.host_data()), Codec::kBits, group.row);
+  const ScaleStream<Codec> scales(weights, group.row);
   HWY_ALIGN float totals[kTokens][16] = {};
-  const size_t num_steps = ceil_div<size_t>(group.weights.cols(), kStepCols<Codec>);
-  for (size_t step = 0; step < num_steps; ++step) {
-    add_step<kTokens>(codec, group, x_sums, step, streams, totals);
+  const size_t cols = weights.cols();
+  for (size_t begin = 0, step = 0; begin < cols; begin += kStepCols<Codec>, ++step) {
+    const size_t end = std::min<size_t>(begin + kStepCols<Codec>, cols);
+    Sums<kTokens> acc;
+    HWY_UNROLL(16)
+    for (size_t t = 0; t < kTokens; ++t) {
+      HWY_UNROLL(16)
+      for (size_t u = 0; u < kTurns<kTokens>; ++u) {
+        HWY_UNROLL(16)
+        for (size_t v = 0; v < kVecs16; ++v) acc[t][u][v] = hn::Zero(d);
+      }
+    }
+    scales.prefetch(step);
+    for (size_t col = begin; col < end;) {
+      const size_t num_cols = stream.run(end - col);
+      add_run<kTokens>(codec, stream.at(), group.x, col, num_cols, acc);
+      stream.skip(num_cols);
+      col += num_cols;
+    }
+    HWY_UNROLL(16)
+    for (size_t v = 0; v < kVecs16; ++v) {
+      const typename Codec::Steps of_rows = scales.load(step, v);
+      HWY_UNROLL(16)
+      for (size_t t = 0; t < kTokens; ++t) {
+        F32Vec sum = acc[t][0][v];
+        HWY_UNROLL(16)
+        for (size_t u = 1; u < kTurns<kTokens>; ++u) sum = hn::Add(sum, acc[t][u][v]);
+        float* total = totals[t] + v * kLanes;
+        F32Vec sum_x = hn::Zero(d);
+        if constexpr (kHasMin<Codec>) {
+          sum_x = hn::Set(d, x_sums.get(group.token + HWY_MIN(t, group.num_tokens - 1), step));
+        }
+        hn::Store(of_rows.add(sum, sum_x, hn::Load(d, total)), d, total);
+      }
+    }
   }
-  store_totals<kTokens>(group, 0, totals);
+  for (size_t t = 0; t < group.num_tokens; ++t) {
+    for (size_t v = 0; v < kVecs16; ++v) {
+      add_or_store(d, hn::Load(d, totals[t] + v * kLanes), group.y[t] + v * kLanes,
+                   group.num_rows - std::min(group.num_rows, v * kLanes), group.add);
+    }
+  }
 }
 
-// The same of 32 rows for one token: two streams of codes, a step of one and a step of the other.
-template <class Codec>
-HWY_NOINLINE void multiply_two_groups(const Codec& codec, const Group<1>& group,
-                                      const StepSums<Codec>& x_sums) {
-  GroupStreams<Codec> first(group.weights, group.row), second(group.weights, group.row + 16);
-  HWY_ALIGN float first_totals[1][16] = {};
-  HWY_ALIGN float second_totals[1][16] = {};
-  const size_t num_steps = ceil_div<size_t>(group.weights.cols(), kStepCols<Codec>);
-  for (size_t step = 0; step < num_steps; ++step) {
-    add_step<1>(codec, group, x_sums, step, first, first_totals);
-    add_step<1>(codec, group, x_sums, step, second, second_totals);
-  }
-  store_totals<1>(group, 0, first_totals);
-  store_totals<1>(group, 16, second_totals);
-}
-
-// 16 rows, or 32 for one token, for one turn of tokens.
+// 16 rows for one turn of tokens.
 template <size_t kTokens, class Codec>
-HWY_INLINE void multiply_turn(const Codec& codec, const MatvecArgs& args, Range rows, size_t token,
-                              size_t num_tokens, const StepSums<Codec>& x_sums) {
-  const uint64_t row = rows.begin;
-  Group<kTokens> group{args.weights, row, rows.length(), {}, {}, token, num_tokens, args.add};
+HWY_INLINE void multiply_turn(const Codec& codec, const MatvecArgs& args, uint64_t row,
+                              size_t token, size_t num_tokens, const StepSums<Codec>& x_sums) {
+  Group<kTokens> group{args.weights, row,     std::min<size_t>(args.rows.end - row, 16),
+                       {},           {},      token,
+                       num_tokens,   args.add};
   for (size_t t = 0; t < kTokens; ++t) {
     const size_t from = token + std::min(t, num_tokens - 1);
     group.x[t] = args.x + from * args.x_stride_elems;
     group.y[t] = args.y + from * args.y_stride_elems + row;
-  }
-  if constexpr (kTokens == 1) {
-    if (rows.length() > 16) {
-      multiply_two_groups(codec, group, x_sums);
-      return;
-    }
   }
   multiply_group<kTokens>(codec, group, x_sums);
 }
@@ -299,33 +251,28 @@ void matvec(const MatvecArgs& args) {
   const Codec codec(args.weights.dtype());
   const StepSums<Codec> x_sums(args);
   // 16 rows at a time, so that a second turn of tokens finds their weights in L1 or L2.
-  // Codes of 4 bits wait for their arithmetic, not for memory (nf4, Xeon, 2 threads: 31.3 tokens/s
-  // with one stream, 29.6 with two).
-  const bool two = Codec::kBits == 8 && args.num_tokens == 1 && cpu_wants_two_streams();
-  const uint64_t num_rows = two ? 32 : 16;
-  for (uint64_t row = args.rows.begin; row < args.rows.end; row += num_rows) {
-    const Range rows{row, std::min(row + num_rows, args.rows.end)};
+  for (uint64_t row = args.rows.begin; row < args.rows.end; row += 16) {
     for (size_t token = 0; token < args.num_tokens; token += kMaxTokens) {
       const size_t num_tokens = std::min<size_t>(kMaxTokens, args.num_tokens - token);
       if constexpr (kMaxTokens >= 8) {
         if (num_tokens > 4) {
-          multiply_turn<8>(codec, args, rows, token, num_tokens, x_sums);
+          multiply_turn<8>(codec, args, row, token, num_tokens, x_sums);
           continue;
         }
       }
       if constexpr (kMaxTokens >= 4) {
         if (num_tokens > 2) {
-          multiply_turn<4>(codec, args, rows, token, num_tokens, x_sums);
+          multiply_turn<4>(codec, args, row, token, num_tokens, x_sums);
           continue;
         }
       }
       if constexpr (kMaxTokens >= 2) {
         if (num_tokens == 2) {
-          multiply_turn<2>(codec, args, rows, token, num_tokens, x_sums);
+          multiply_turn<2>(codec, args, row, token, num_tokens, x_sums);
           continue;
         }
       }
-      multiply_turn<1>(codec, args, rows, token, num_tokens, x_sums);
+      multiply_turn<1>(codec, args, row, token, num_tokens, x_sums);
     }
   }
 }
