@@ -132,6 +132,9 @@ void DenseShader::choose_group(std::span<const Part> parts) {
   is_fast_ = is_fast_ && lane_sums_ > 0;
   num_partials_ = std::max(std::max(group_threads_, kMaxRunSums * group_threads_ / kMinSubgroup),
                            group_threads_ * lane_sums_);
+  // Some devices have no room for the table.
+  is_fast_ = is_fast_ && num_partials_ * sizeof(float) + kPairTableBytes + kSmallGroupBytes <=
+                             limits_.max_group_bytes;
   const uint64_t table_bytes = is_fast_ ? kPairTableBytes : 0;
   const uint64_t x_bytes = group_x_quads_ * (is_fast_ ? 8 : 16);
   if (num_partials_ * sizeof(float) + table_bytes + x_bytes + kSmallGroupBytes >
