@@ -22,6 +22,16 @@ Status check_size(const GpuLimits& limits, uint64_t begin, uint64_t end) {
                limits.max_binding_bytes, bound_end(end) - bound_begin(begin));
 }
 
+// The first byte of an activation's rows, and one behind the last.
+std::pair<uint64_t, uint64_t> span_of(const Activation& activation, uint64_t num_rows) {
+  const uint64_t begin = activation.offset_elems * sizeof(float);
+  const uint64_t elems =
+      (std::max<uint64_t>(num_rows, 1) - 1) * activation.stride_elems + activation.num_cols;
+  return {begin, begin + elems * sizeof(float)};
+}
+
+std::string_view type_of(bool in_quads) { return in_quads ? "array<vec4<f32>>" : "array<f32>"; }
+
 }  // namespace
 
 ByteRange codes_range(const Tensor& tensor) {
@@ -70,11 +80,22 @@ Bindings::Place Bindings::weights(const ByteRange& range) const {
 
 Result<Bindings::Place> Bindings::activation(const Activation& activation, uint64_t num_rows,
                                              Access access, bool in_quads) {
-  const uint64_t begin = activation.offset_elems * sizeof(float);
-  const uint64_t elems =
-      (std::max<uint64_t>(num_rows, 1) - 1) * activation.stride_elems + activation.num_cols;
-  return range(gpu_buffer(*activation.buffer), begin, begin + elems * sizeof(float), access,
-               in_quads ? "array<vec4<f32>>" : "array<f32>");
+  const auto [begin, end] = span_of(activation, num_rows);
+  return range(gpu_buffer(*activation.buffer), begin, end, access, type_of(in_quads));
+}
+
+Status Bindings::join(std::span<const Activation* const> activations, uint64_t num_rows,
+                      bool in_quads) {
+  auto [begin, end] = span_of(*activations.front(), num_rows);
+  for (const Activation* activation : activations) {
+    CHECK(activation->buffer == activations.front()->buffer);
+    const auto [one_begin, one_end] = span_of(*activation, num_rows);
+    begin = std::min(begin, one_begin);
+    end = std::max(end, one_end);
+  }
+  const Result<Place> place =
+      range(gpu_buffer(*activations.front()->buffer), begin, end, Access::kRead, type_of(in_quads));
+  return place ? Status() : tl::unexpected(place.error());
 }
 
 Result<Bindings::Place> Bindings::range(const GpuBuffer& buffer, uint64_t begin, uint64_t end,
@@ -84,9 +105,10 @@ Result<Bindings::Place> Bindings::range(const GpuBuffer& buffer, uint64_t begin,
   for (size_t i = 0; i < bindings_.size(); ++i) {
     Binding& binding = bindings_[i];
     if (binding.buffer != &buffer || binding.type != type) continue;
-    // Others of the same buffer get a binding of their own: their distance depends on the size of
-    // the workspace and would be part of the text.
-    if (binding.begin != bound_begin(begin)) continue;
+    // Others of the same buffer get a binding of their own, unless they were joined: their distance
+    // depends on the size of the workspace and would be part of the text.
+    const bool is_inside = binding.begin <= begin && bound_end(end) <= binding.end;
+    if (binding.begin != bound_begin(begin) && !is_inside) continue;
     binding.end = std::max(binding.end, bound_end(end));
     binding.is_written |= is_written;
     return Place{name_of(i), begin - binding.begin};

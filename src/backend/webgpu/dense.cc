@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "backend/webgpu/bodies.h"
 #include "backend/webgpu/dense_parts.h"
+#include "backend/webgpu/dense_values.h"
 #include "backend/webgpu/vector_axis.h"
 #include "backend/webgpu/weights_text.h"
 #include "base/bits.h"
@@ -15,8 +17,6 @@ namespace {
 
 // Without a barrier of several subgroups a short row takes less time (H200: 768 cols of f16).
 constexpr uint32_t kMinSubgroupThreads = 32, kMinPlainThreads = 64;
-// The smallest subgroup that the places of sums are made for.
-constexpr uint32_t kMinSubgroup = 4;
 constexpr uint32_t kSumThreads = 128;
 // Workgroup memory beside what choose_group() counts: tables of sixteen codes.
 constexpr uint64_t kSmallGroupBytes = 256;
@@ -28,7 +28,7 @@ class DenseShader {
       : batch_(batch),
         limits_(limits),
         kernel_{std::string(label), {}, Bindings(limits), 1, 1},
-        group_threads_(limits.has_subgroups ? kMinSubgroupThreads : kMinPlainThreads) {}
+        shape_{batch.num_tokens, limits.has_subgroups ? kMinSubgroupThreads : kMinPlainThreads} {}
 
   Result<Kernel> make(std::span<const Part> parts);
   // What adds the sums of those parts that have several: a shader of its own.
@@ -39,50 +39,32 @@ class DenseShader {
   Result<Kernel> finish();
   Status bind_sums(const Part& part, Access access, ShaderValues& values);
   Status bind_outputs(const Part& part, ShaderValues& values);
-  Status add_sums(const Part& part, uint32_t index);
+  Status add_sums(const Part& part);
+  Status join_inputs(std::span<const Part> parts);
   Status bind_weights(std::span<const Part> parts);
   Status add_shared_text(std::span<const Part> parts);
-  Status add_part(const Part& part, uint32_t index);
+  Status add_part(const Part& part);
   bool reads_quads(const Part& part) const;
-  Status bind_activations(const Part& part, ShaderValues& values);
-  void set_form(const Part& part, ShaderValues& values) const;
+  // Returns where x begins in its binding, in what the binding holds.
+  Result<uint64_t> bind_activations(const Part& part, ShaderValues& values);
   void set_epilogue(const Part& part, ShaderValues& values) const;
-  void add_branch(uint64_t groups, std::string_view call);
   void add_main();
-  uint64_t rows_of_group(const Part& part) const;
   void choose_group(std::span<const Part> parts);
-  // Of a row, in the workgroup that all parts share.
-  uint32_t lanes_of(const Part& part) const { return std::min(part.lanes, group_threads_); }
-
-  void set_rows(const Part& part, ShaderValues& values) const;
-  void set_lanes(const Part& part, ShaderValues& values) const;
-  void set_few(const Part& part, ShaderValues& values) const;
-  void set_matmul(const Part& part, ShaderValues& values) const;
+  void choose_memory(bool is_fast);
 
   const DenseBatch& batch_;
   const GpuLimits& limits_;
   Kernel kernel_;
-  uint32_t group_threads_;
+  DenseShape shape_;
   uint32_t token_groups_ = 0;  // of a grid of tiles
   uint32_t splits_ = 1;        // the most of any part
   uint64_t col_sum_quads_ = 0;
   uint64_t num_partials_ = 0;
-  uint64_t group_x_quads_ = 0;  // of x in workgroup memory, for kLanes; 0: it is read as it lies
-  uint32_t lane_sums_ = 0;      // of a thread of kLanes
-  bool is_fast_ = false;        // kLanes multiplies pairs of f16
+  uint32_t lane_sums_ = 0;  // of a thread of kLanes
   std::string num_tokens_ = "1u";
   std::vector<DType> dtypes_;
-  std::string branches_;
-  uint64_t num_groups_ = 0;
+  Bodies bodies_;
 };
-
-uint64_t DenseShader::rows_of_group(const Part& part) const {
-  if (part.shader == Shader::kMatmul) return part.tile.rows();
-  if (part.shader == Shader::kCols) {
-    return uint64_t{lanes_of(part)} * vector_elems(part.job->weights->dtype());
-  }
-  return uint64_t{group_threads_} / lanes_of(part) * part.run_rows;
-}
 
 Status DenseShader::bind_weights(std::span<const Part> parts) {
   std::vector<ByteRange> ranges;
@@ -99,20 +81,17 @@ Status DenseShader::bind_weights(std::span<const Part> parts) {
 // The workgroup that suits all parts: the largest that one of them wants, as far as the sums of
 // kCols leave room for it.
 void DenseShader::choose_group(std::span<const Part> parts) {
-  is_fast_ =
-      limits_.is_fast && std::all_of(parts.begin(), parts.end(), [](const Part& part) {
-        return part.shader != Shader::kLanes || element_bits(part.job->weights->dtype()) == 4;
-      });
   for (const Part& part : parts) {
     if (part.shader == Shader::kMatmul) {
-      group_threads_ = part.tile.threads();
+      shape_.group_threads = part.tile.threads();
       token_groups_ = ceil_div(batch_.num_tokens, part.tile.tokens());
       splits_ = std::max(splits_, part.splits);
       continue;
     }
-    group_threads_ = std::max({group_threads_, part.lanes, part.threads});
+    shape_.group_threads = std::max({shape_.group_threads, part.lanes, part.threads});
     if (part.shader == Shader::kLanes) {
-      group_x_quads_ = std::max(group_x_quads_, part.job->weights->cols() / 4 * batch_.num_tokens);
+      shape_.group_x_quads =
+          std::max(shape_.group_x_quads, part.job->weights->cols() / 4 * batch_.num_tokens);
       lane_sums_ = std::max(lane_sums_, part.run_rows * batch_.num_tokens);
     }
     if (part.shader == Shader::kCols) {
@@ -121,39 +100,57 @@ void DenseShader::choose_group(std::span<const Part> parts) {
     }
   }
   const uint64_t thread_bytes = col_sum_quads_ * 16 + kMaxRunSums / kMinSubgroup * sizeof(float);
-  while (col_sum_quads_ > 0 && group_threads_ > kMinPlainThreads &&
-         group_threads_ * thread_bytes > limits_.max_group_bytes) {
-    group_threads_ /= 2;
+  while (col_sum_quads_ > 0 && shape_.group_threads > kMinPlainThreads &&
+         shape_.group_threads * thread_bytes > limits_.max_group_bytes) {
+    shape_.group_threads /= 2;
   }
-  while (lane_sums_ > 0 && group_threads_ > kMinPlainThreads &&
-         uint64_t{group_threads_} * lane_sums_ * sizeof(float) > limits_.max_group_bytes / 2) {
-    group_threads_ /= 2;
+  while (lane_sums_ > 0 && shape_.group_threads > kMinPlainThreads &&
+         uint64_t{shape_.group_threads} * lane_sums_ * sizeof(float) >
+             limits_.max_group_bytes / 2) {
+    shape_.group_threads /= 2;
   }
-  is_fast_ = is_fast_ && lane_sums_ > 0;
-  num_partials_ = std::max(std::max(group_threads_, kMaxRunSums * group_threads_ / kMinSubgroup),
-                           group_threads_ * lane_sums_);
-  // Some devices have no room for the table.
-  is_fast_ = is_fast_ && num_partials_ * sizeof(float) + kPairTableBytes + kSmallGroupBytes <=
-                             limits_.max_group_bytes;
-  const uint64_t table_bytes = is_fast_ ? kPairTableBytes : 0;
-  const uint64_t x_bytes = group_x_quads_ * (is_fast_ ? 8 : 16);
-  if (num_partials_ * sizeof(float) + table_bytes + x_bytes + kSmallGroupBytes >
-      limits_.max_group_bytes) {
-    group_x_quads_ = 0;
+  num_partials_ =
+      std::max(std::max(shape_.group_threads, kMaxRunSums * shape_.group_threads / kMinSubgroup),
+               shape_.group_threads * lane_sums_);
+  const bool can_be_fast = std::all_of(parts.begin(), parts.end(), [](const Part& part) {
+    return part.shader != Shader::kLanes || element_bits(part.job->weights->dtype()) == 4;
+  });
+  if (lane_sums_ > 0) choose_memory(limits_.is_fast && can_be_fast);
+}
+
+// What kLanes has in workgroup memory: the first that the device has room for.
+void DenseShader::choose_memory(bool is_fast) {
+  const auto fits = [&](uint32_t copies, bool has_x) {
+    const uint64_t x_bytes = has_x ? shape_.group_x_quads * (copies > 0 ? 8 : 16) : 0;
+    return num_partials_ * sizeof(float) + pair_table_bytes(copies) + x_bytes + kSmallGroupBytes <=
+           limits_.max_group_bytes;
+  };
+  // A copy for every bank of memory, or for every other: 16.5 and 17.4 us (16384 x 4096, H200).
+  constexpr uint32_t kAllBanks = 32, kHalfOfBanks = 16;
+  bool has_x = true;
+  if (is_fast && fits(kAllBanks, true)) {
+    shape_.pair_copies = kAllBanks;
+  } else if (is_fast && fits(kHalfOfBanks, false)) {
+    shape_.pair_copies = kHalfOfBanks;
+    has_x = fits(kHalfOfBanks, true);
+  } else {
+    has_x = fits(0, true);
   }
+  if (!has_x) shape_.group_x_quads = 0;
 }
 
 Status DenseShader::add_shared_text(std::span<const Part> parts) {
   choose_group(parts);
   ShaderValues values;
-  values.set("GROUP_THREADS", group_threads_);
+  values.set("GROUP_THREADS", shape_.group_threads);
   values.set("PARTIALS", num_partials_);
   values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/math.wgsl", values));
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
   const auto is_few = [](const Part& part) { return part.shader == Shader::kFew; };
   if (std::any_of(parts.begin(), parts.end(), is_few)) {
-    values.set("PLACES", kFewThreads / kFewFold * kFewRows * ceil_div(batch_.num_tokens, 4u));
+    values.set("PLACES",
+               shape_.group_threads / kFewFold * kFewRows * ceil_div(batch_.num_tokens, 4u));
     SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/fold.wgsl", values));
   }
   if (token_groups_ > 0) {
@@ -165,22 +162,26 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
   }
   if (col_sum_quads_ > 0) {
     kernel_.shader.add_text(fmt::format("var<workgroup> col_sums: array<vec4<f32>, {}>;\n",
-                                        group_threads_ * col_sum_quads_),
+                                        shape_.group_threads * col_sum_quads_),
                             "dense.cc");
   }
-  if (group_x_quads_ > 0) {
-    kernel_.shader.add_text(fmt::format("var<workgroup> group_x: array<vec4<{}>, {}>;\n",
-                                        is_fast_ ? "f16" : "f32", group_x_quads_),
-                            "dense.cc");
+  if (shape_.group_x_quads > 0) {
+    kernel_.shader.add_text(
+        fmt::format("var<workgroup> group_x: array<vec4<{}>, {}>;\n",
+                    shape_.pair_copies > 0 ? "f16" : "f32", shape_.group_x_quads),
+        "dense.cc");
   }
-  if (is_fast_) SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/half.wgsl", values));
-  kernel_.needs_f16 = is_fast_;
+  kernel_.needs_f16 = shape_.pair_copies > 0;
+  if (kernel_.needs_f16) {
+    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/half.wgsl", values));
+  }
   for (const Part& part : parts) {
     if (part.shader == Shader::kCopy) continue;
     const DType dtype = part.job->weights->dtype();
     if (std::find(dtypes_.begin(), dtypes_.end(), dtype) != dtypes_.end()) continue;
     dtypes_.push_back(dtype);
-    SKEIN_RETURN_IF_ERROR(add_dtype_text(dtype, {is_fast_, group_threads_}, kernel_.shader));
+    SKEIN_RETURN_IF_ERROR(
+        add_dtype_text(dtype, {shape_.pair_copies, shape_.group_threads}, kernel_.shader));
   }
   return {};
 }
@@ -202,15 +203,18 @@ bool DenseShader::reads_quads(const Part& part) const {
          part.job->weights->cols() % 4 == 0;
 }
 
-Status DenseShader::bind_activations(const Part& part, ShaderValues& values) {
+Result<uint64_t> DenseShader::bind_activations(const Part& part, ShaderValues& values) {
   const DenseJob& job = *part.job;
   const bool quads = reads_quads(part);
   SKEIN_ASSIGN_OR_RETURN(
       const Bindings::Place x,
       kernel_.bindings.activation(*job.x, batch_.num_tokens, Access::kRead, quads));
-  set_activation("X", *job.x, x, quads ? 4 : 1, values);
+  const uint64_t unit = quads ? 4 : 1;
+  set_activation("X", *job.x, x, unit, values);
   values.set("X_QUADS", quads ? 1 : 0);
-  return part.splits > 1 ? bind_sums(part, Access::kWrite, values) : bind_outputs(part, values);
+  SKEIN_RETURN_IF_ERROR(part.splits > 1 ? bind_sums(part, Access::kWrite, values)
+                                        : bind_outputs(part, values));
+  return x.offset_bytes / sizeof(float) / unit;
 }
 
 Status DenseShader::bind_outputs(const Part& part, ShaderValues& values) {
@@ -263,178 +267,95 @@ void DenseShader::set_epilogue(const Part& part, ShaderValues& values) const {
   }
 }
 
-void DenseShader::set_form(const Part& part, ShaderValues& values) const {
-  values.set("ROW_BEGIN", part.row_begin);
-  values.set("ROWS", part.row_end);
-  values.set("GROUP_ROWS", rows_of_group(part));
-  values.set("RUN_ROWS", part.run_rows);
-  if (part.shader == Shader::kMatmul) return set_matmul(part, values);
-  if (part.shader == Shader::kLanes) return set_lanes(part, values);
-  part.shader == Shader::kFew ? set_few(part, values) : set_rows(part, values);
-}
-
-void DenseShader::set_rows(const Part& part, ShaderValues& values) const {
-  const DenseJob& job = *part.job;
-  values.set("TOKENS", part.shader == Shader::kRows ? batch_.num_tokens : 1);
-  values.set("BY_SUBGROUPS", limits_.has_subgroups && lanes_of(part) == group_threads_ ? 1 : 0);
-  values.set("MAX_SUBGROUPS", std::max(group_threads_ / kMinSubgroup, 1u));
-  values.set("SPARSE", job.is_sparse ? 1 : 0);
-  const uint64_t cols = job.weights->cols();
-  const DType dtype = job.weights->dtype();
-  const bool by_words = load_elems(dtype) < vector_elems(dtype);
-  values.set("LOAD_COLS", load_elems(dtype));
-  values.set("LOAD_QUADS", load_elems(dtype) / 4);
-  values.set("LOAD", by_words ? "word" : "words");
-  values.set("QUAD", fmt::format("{}_{}", to_string(dtype), by_words ? "word" : "quad"));
-  const uint32_t lanes = lanes_of(part);
-  values.set("LANES", lanes);
-  values.set("ROW_LANES", lanes);
-  values.set("COL_LANES", group_threads_ / lanes);
-  // Cols that the threads of a row read at once.
-  const uint64_t pass = uint64_t{lanes} * load_elems(dtype);
-  const uint64_t chunks = std::min<uint64_t>(cols / pass, std::max(part.loads / part.run_rows, 1u));
-  const uint64_t full_cols = chunks == 0 ? 0 : cols / (pass * chunks) * (pass * chunks);
-  values.set("CHUNKS", chunks);
-  values.set("LOOPS", chunks == 0 ? 0 : 1);
-  values.set("LOOP_COLS", pass * chunks);
-  values.set("FULL_COLS", full_cols);
-  values.set("TAIL", full_cols < cols ? 1 : 0);
-}
-
-void DenseShader::set_lanes(const Part& part, ShaderValues& values) const {
-  const DType dtype = part.job->weights->dtype();
-  const uint32_t vec = vector_elems(dtype), step = std::min(step_cols(dtype), kLaneUnitCols);
-  const uint32_t step_loads = step / vec, steps = kLaneUnitCols / step;
-  values.set("TOKENS", batch_.num_tokens);
-  values.set("UNIT_COLS", kLaneUnitCols);
-  values.set("UNIT_STEPS", steps);
-  values.set("UNIT_LOADS", kLaneUnitCols / vec);
-  values.set("STEP_LOADS", step_loads);
-  for (uint32_t s = 0; s < steps; ++s) {
-    for (uint32_t l = 0; l < step_loads; ++l) {
-      values.set(fmt::format("LOAD_{}_{}", s, l), s * step_loads + l);
+// The x of products that can be twins, where they lie in one buffer, share a binding.
+Status DenseShader::join_inputs(std::span<const Part> parts) {
+  const auto can_be_twin = [](const Part& part) {
+    return part.shader == Shader::kRows || part.shader == Shader::kLanes ||
+           part.shader == Shader::kFew;
+  };
+  for (const Part& part : parts) {
+    std::vector<const Activation*> inputs;
+    for (const Part& other : parts) {
+      if (!can_be_twin(part) || !can_be_twin(other)) continue;
+      if (other.job->x->buffer == part.job->x->buffer) inputs.push_back(other.job->x);
     }
+    if (inputs.size() < 2) continue;
+    SKEIN_RETURN_IF_ERROR(kernel_.bindings.join(inputs, batch_.num_tokens, true));
   }
-  values.set("PARTS", lanes_of(part));
-  values.set("ROW_LANES", group_threads_ / lanes_of(part));
-  values.set("COL_QUADS", part.job->weights->cols() / 4);
-  values.set("FAST", is_fast_ ? 1 : 0);
-  // How four of x are read, from where they lie.
-  const bool in_group = group_x_quads_ > 0;
-  const std::string& x = *values.find("X");
-  const std::string_view open = is_fast_ ? "half_quad(" : "", close = is_fast_ ? ")" : "";
-  values.set("X_IN_GROUP", in_group ? 1 : 0);
-  values.set("FILL_OPEN", fmt::format("{}{}[", open, x));
-  values.set("FILL_CLOSE", fmt::format("]{}", close));
-  values.set("X_OPEN", in_group ? "group_x[" : fmt::format("{}{}[", open, x));
-  values.set("X_CLOSE", in_group ? "]" : fmt::format("]{}", close));
+  return {};
 }
 
-void DenseShader::set_few(const Part& part, ShaderValues& values) const {
-  const uint32_t lanes = lanes_of(part), quads = ceil_div(batch_.num_tokens, 4u);
-  values.set("LANES", lanes);
-  values.set("PASS_COLS", lanes * 4);
-  values.set("TAIL", part.job->weights->cols() % (lanes * 4) == 0 ? 0 : 1);
-  values.set("TOKEN_QUADS", quads);
-  values.set("GROUPS", group_threads_ / lanes);
-  values.set("FOLDS", lanes / kFewFold);
-  values.set("SUMS", quads * 4 * kFewRows);
-}
-
-void DenseShader::set_matmul(const Part& part, ShaderValues& values) const {
-  const Tensor& weights = *part.job->weights;
-  const uint32_t vec = vector_elems(weights.dtype());
-  const MatmulTile& tile = part.tile;
-  const VectorAxis axis = vector_axis(weights.mapping(), vec);
-  const bool is_by_cols = axis == VectorAxis::kCols;
-  const bool is_by_vectors = axis != VectorAxis::kNone;
-  const uint32_t item_rows = is_by_vectors && !is_by_cols ? vec : 1;
-  const uint32_t items = tile.rows() * kTileCols / (is_by_vectors ? vec : 1);
-  values.set("IS_BY_COLS", is_by_cols ? 1 : 0);
-  values.set("IS_BY_VECTORS", is_by_vectors ? 1 : 0);
-  values.set("SCALED_BY_COLS", is_by_cols && is_quantized(weights.dtype()) ? 1 : 0);
-  values.set("LAST_QUAD", (part.row_end - 1) / 4 * 4);
-  values.set("ITEM_ROWS", item_rows);
-  values.set("ROW_ITEMS", tile.rows() / item_rows);
-  values.set("WEIGHT_LOADS", ceil_div(items, tile.threads()));
-  const uint32_t x_vec = reads_quads(part) ? 4 : 1;
-  values.set("X_VEC", x_vec);
-  values.set("X_LOADS", tile.tokens() * kTileCols / x_vec / tile.threads());
-  values.set("TILE_ROWS", tile.rows());
-  values.set("TILE_TOKENS", tile.tokens());
-  values.set("TILE_COLS", kTileCols);
-  values.set("TILE_TOKEN_QUADS", tile.tokens() / 4);
-  values.set("TOKEN_QUADS", tile.token_quads);
-  values.set("ROW_THREADS", tile.row_threads);
-  values.set("ROW_QUADS", tile.row_quads);
-  values.set("TILE_ROW_QUADS", tile.rows() / 4);
-  const uint64_t steps = ceil_div<uint64_t>(weights.cols(), kTileCols);
-  values.set("STEPS", steps);
-  values.set("SPLIT_STEPS", ceil_div<uint64_t>(steps, part.splits));
-  values.set("UNROLL", limits_.is_software ? 2 : 8);
-}
-
-Status DenseShader::add_part(const Part& part, uint32_t index) {
+Status DenseShader::add_part(const Part& part) {
   ShaderValues values;
-  values.set("J", index);
+  values.set("J", "JOB");
   values.set("NUM_TOKENS", num_tokens_);
-  values.set("GROUP_THREADS", group_threads_);
-  SKEIN_RETURN_IF_ERROR(bind_activations(part, values));
-  uint64_t groups = 0;
-  std::string call;
+  values.set("GROUP_THREADS", shape_.group_threads);
+  SKEIN_ASSIGN_OR_RETURN(const uint64_t x_offset, bind_activations(part, values));
+  Body body;
   if (part.shader == Shader::kCopy) {
     const uint64_t cols = part.job->y->num_cols;
     values.set("COLS", cols);
-    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(shader_file(part.shader), values));
-    groups = ceil_div<uint64_t>(cols * batch_.num_tokens, group_threads_);
-    call = fmt::format("copy_{}((group - {}u) * {}u + lane)", index, num_groups_, group_threads_);
+    SKEIN_RETURN_IF_ERROR(body.text.add_file(shader_file(part.shader), values));
+    body.groups = ceil_div<uint64_t>(cols * batch_.num_tokens, shape_.group_threads);
+    body.call = fmt::format("copy_JOB((group - #) * {}u + lane)", shape_.group_threads);
     // A grid of tiles has a row of groups for every few tokens; the first row copies all.
-    if (token_groups_ > 0) call = fmt::format("if (wg.y + wg.z == 0u) {{ {}; }}", call);
-  } else {
-    SKEIN_RETURN_IF_ERROR(add_weights_text(*part.job->weights, index, kernel_.bindings, part.codes,
-                                           part.delta_elems, values, kernel_.shader));
-    const Tensor& weights = *part.job->weights;
-    if (part.shader == Shader::kMatmul && is_quantized(weights.dtype())) {
-      // Sixteen bytes of scales are those of four or eight rows side by side.
-      const uint32_t count = 16 / scale_word_bytes(weights.dtype());
-      const bool by_quads = vector_axis(weights.scales_mapping(), count) == VectorAxis::kRows;
-      values.set("SCALE_QUADS", by_quads ? 1 : 0);
-      SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/row_scales.wgsl", values));
-    }
-    values.set("SPLITS", part.splits);
-    values.set("IS_SPLIT", part.splits > 1 ? 1 : 0);
-    if (part.splits == 1) {
-      set_epilogue(part, values);
-      SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/store.wgsl", values));
-    }
-    set_form(part, values);
-    SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file(shader_file(part.shader), values));
-    groups = ceil_div<uint64_t>(part.row_end - part.row_begin, rows_of_group(part));
-    call = fmt::format("run_{}(group - {}u, {}lane)", index, num_groups_,
-                       part.shader == Shader::kMatmul ? "wg.y, wg.z, " : "");
-    // Products of other dtypes in the dispatch need no tables.
-    const DType dtype = weights.dtype();
-    if (has_start(dtype, is_fast_)) {
-      call = fmt::format("{}_start(lane); {}", to_string(dtype), call);
-    }
-    if (part.splits < splits_) call = fmt::format("if (wg.z < {}u) {{ {}; }}", part.splits, call);
+    if (token_groups_ > 0) body.call = fmt::format("if (wg.y + wg.z == 0u) {{ {}; }}", body.call);
+    bodies_.add(std::move(body));
+    return {};
   }
-  add_branch(groups, call);
+  const Tensor& weights = *part.job->weights;
+  SKEIN_ASSIGN_OR_RETURN(body.places, add_weights_text(weights, "JOB", kernel_.bindings, part.codes,
+                                                       part.delta_elems, values, body.text));
+  const bool has_places =
+      part.shader == Shader::kRows || part.shader == Shader::kLanes || part.shader == Shader::kFew;
+  if (has_places) {
+    body.places.insert(body.places.end(), {{"x_offset_JOB", x_offset},
+                                           {"row_begin_JOB", part.row_begin},
+                                           {"rows_JOB", part.row_end}});
+  }
+  if (part.shader == Shader::kMatmul && is_quantized(weights.dtype())) {
+    // Sixteen bytes of scales are those of four or eight rows side by side.
+    const uint32_t count = 16 / scale_word_bytes(weights.dtype());
+    const bool by_quads = vector_axis(weights.scales_mapping(), count) == VectorAxis::kRows;
+    values.set("SCALE_QUADS", by_quads ? 1 : 0);
+    SKEIN_RETURN_IF_ERROR(body.text.add_file("lib/row_scales.wgsl", values));
+  }
+  values.set("SPLITS", part.splits);
+  values.set("IS_SPLIT", part.splits > 1 ? 1 : 0);
+  if (part.splits == 1) {
+    set_epilogue(part, values);
+    SKEIN_RETURN_IF_ERROR(body.epilogue.add_file("lib/store.wgsl", values));
+  }
+  set_form(part, shape_, limits_, values);
+  SKEIN_RETURN_IF_ERROR(body.text.add_file(shader_file(part.shader), values));
+  body.groups = ceil_div<uint64_t>(part.row_end - part.row_begin, rows_of_group(part, shape_));
+  body.call = part.shader == Shader::kMatmul ? "run_JOB(group - #, wg.y, wg.z, lane)"
+                                             : "run_JOB(group - #, lane)";
+  // Products of other dtypes in the dispatch need no tables.
+  if (has_start(weights.dtype(), shape_.pair_copies > 0)) {
+    body.call = fmt::format("{}_start(lane); {}", to_string(weights.dtype()), body.call);
+  }
+  if (part.splits < splits_) {
+    body.call = fmt::format("if (wg.z < {}u) {{ {}; }}", part.splits, body.call);
+  }
+  bodies_.add(std::move(body));
   return {};
 }
 
 void DenseShader::add_main() {
+  const uint64_t num_groups = bodies_.num_groups();
   // Products of one token use the grid's second dimension for groups beyond the first's bound.
   const bool has_tokens = token_groups_ > 0;
   const uint64_t width =
-      has_tokens ? num_groups_ : std::min<uint64_t>(num_groups_, limits_.max_groups);
+      has_tokens ? num_groups : std::min<uint64_t>(num_groups, limits_.max_groups);
   kernel_.x = static_cast<uint32_t>(width);
-  kernel_.y = has_tokens ? token_groups_ : static_cast<uint32_t>(ceil_div(num_groups_, width));
+  kernel_.y = has_tokens ? token_groups_ : static_cast<uint32_t>(ceil_div(num_groups, width));
   kernel_.z = splits_;
   std::string text = "fn run(wg: vec3<u32>, lane: u32) {\n";
   text += has_tokens ? "  let group = wg.x;\n"
                      : fmt::format("  let group = wg.x + wg.y * {}u;\n", width);
-  kernel_.shader.add_text(text + branches_ + "\n}\n", "dense.cc");
+  text += bodies_.finish(kernel_.shader);
+  kernel_.shader.add_text(text + "\n}\n", "dense.cc");
 }
 
 // The types and layouts of all products, each once.
@@ -457,7 +378,8 @@ Result<Kernel> DenseShader::make(std::span<const Part> parts) {
   SKEIN_RETURN_IF_ERROR(bind_weights(parts));
   SKEIN_RETURN_IF_ERROR(add_shared_text(parts));
   SKEIN_RETURN_IF_ERROR(bind_batch());
-  for (uint32_t i = 0; i < parts.size(); ++i) SKEIN_RETURN_IF_ERROR(add_part(parts[i], i));
+  SKEIN_RETURN_IF_ERROR(join_inputs(parts));
+  for (const Part& part : parts) SKEIN_RETURN_IF_ERROR(add_part(part));
   return finish();
 }
 
@@ -472,7 +394,7 @@ Status DenseShader::bind_batch() {
 }
 
 Result<Kernel> DenseShader::make_sums(std::span<const Part> parts) {
-  group_threads_ = kSumThreads;
+  shape_.group_threads = kSumThreads;
   std::vector<ByteRange> ranges;
   for (const Part& part : parts) {
     if (part.splits > 1 && part.job->bias != nullptr)
@@ -480,21 +402,21 @@ Result<Kernel> DenseShader::make_sums(std::span<const Part> parts) {
   }
   SKEIN_RETURN_IF_ERROR(kernel_.bindings.add_weights(ranges));
   ShaderValues values;
-  values.set("GROUP_THREADS", group_threads_);
-  values.set("PARTIALS", group_threads_);
+  values.set("GROUP_THREADS", shape_.group_threads);
+  values.set("PARTIALS", shape_.group_threads);
   values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/math.wgsl", values));
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
   SKEIN_RETURN_IF_ERROR(bind_batch());
-  for (uint32_t i = 0; i < parts.size(); ++i) {
-    if (parts[i].splits > 1) SKEIN_RETURN_IF_ERROR(add_sums(parts[i], i));
+  for (const Part& part : parts) {
+    if (part.splits > 1) SKEIN_RETURN_IF_ERROR(add_sums(part));
   }
   return finish();
 }
 
-Status DenseShader::add_sums(const Part& part, uint32_t index) {
+Status DenseShader::add_sums(const Part& part) {
   ShaderValues values;
-  values.set("J", index);
+  values.set("J", "JOB");
   values.set("NUM_TOKENS", num_tokens_);
   values.set("ROW_BEGIN", part.row_begin);
   values.set("ROWS", part.row_end);
@@ -502,24 +424,19 @@ Status DenseShader::add_sums(const Part& part, uint32_t index) {
   SKEIN_RETURN_IF_ERROR(bind_sums(part, Access::kRead, values));
   SKEIN_RETURN_IF_ERROR(bind_outputs(part, values));
   set_epilogue(part, values);
-  SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/store.wgsl", values));
-  SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("sum_splits.wgsl", values));
-  add_branch(ceil_div<uint64_t>(part.split_quads() * batch_.num_tokens, group_threads_),
-             fmt::format("sum_{}((group - {}u) * {}u + lane)", index, num_groups_, group_threads_));
+  Body body;
+  SKEIN_RETURN_IF_ERROR(body.epilogue.add_file("lib/store.wgsl", values));
+  SKEIN_RETURN_IF_ERROR(body.text.add_file("sum_splits.wgsl", values));
+  body.groups = ceil_div<uint64_t>(part.split_quads() * batch_.num_tokens, shape_.group_threads);
+  body.call = fmt::format("sum_JOB((group - #) * {}u + lane)", shape_.group_threads);
+  bodies_.add(std::move(body));
   return {};
-}
-
-// The workgroups of one job, which do `call`.
-void DenseShader::add_branch(uint64_t groups, std::string_view call) {
-  const char* before = num_groups_ == 0 ? "  " : " else ";
-  num_groups_ += groups;
-  branches_ += fmt::format("{}if (group < {}u) {{\n    {};\n  }}", before, num_groups_, call);
 }
 
 Result<Kernel> DenseShader::finish() {
   add_main();
   ShaderValues values;
-  values.set("GROUP_THREADS", group_threads_);
+  values.set("GROUP_THREADS", shape_.group_threads);
   values.set("HAS_SUBGROUPS", limits_.has_subgroups ? 1 : 0);
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/main.wgsl", values));
   if (kernel_.bindings.size() > limits_.max_storage_buffers) {

@@ -18,6 +18,8 @@ constexpr uint32_t kMaxVectorTokens = 4, kSoftwareVectorTokens = 2;
 constexpr uint64_t kWantedGroups = 512, kMinSplitCols = 128;
 constexpr uint64_t kSoftwareGroups = 8, kSoftwareSplitCols = 64;
 constexpr uint64_t kMaxSplits = 32;
+// Workgroup memory of kFew beside its sums.
+constexpr uint64_t kFewOtherBytes = 4096;
 
 Shader shader_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limits) {
   if (job.weights == nullptr) return Shader::kCopy;
@@ -31,27 +33,32 @@ Shader shader_of(const DenseJob& job, uint32_t num_tokens, const GpuLimits& limi
   if (num_tokens == 1) return axis == VectorAxis::kRows ? Shader::kCols : Shader::kAny;
   // Codes are decoded by each run of rows anew: beyond eight tokens tiles take less time (H200).
   const uint32_t most_few = is_quantized(dtype) ? kMaxFewTokens / 2 : kMaxFewTokens;
+  // Of quantized types a load brings more rows of a col than a thread has.
+  const bool is_by_eights = axis == VectorAxis::kRows && vector_elems(dtype) == kFewRows &&
+                            job.weights->cols() % 4 == 0 && in_quads(*job.x, num_tokens);
+  const uint32_t threads = few_threads(axis);
   const bool can_fold =
-      limits.subgroup_threads >= kFewFold && limits.max_group_threads >= kFewThreads;
-  if (is_by_cols && num_tokens <= most_few && can_fold) return Shader::kFew;
+      limits.subgroup_threads >= kFewFold && limits.max_group_threads >= threads &&
+      few_group_bytes(threads, num_tokens) + kFewOtherBytes <= limits.max_group_bytes;
+  if ((is_by_cols || is_by_eights) && num_tokens <= most_few && can_fold) return Shader::kFew;
   return Shader::kMatmul;
 }
 
 // How threads divide the product.
-void set_division(const DenseJob& job, uint32_t num_tokens, uint64_t lane_rows,
+void set_division(const DenseJob& job, uint32_t num_tokens, uint64_t dispatch_rows,
                   const GpuLimits& limits, Part& part) {
   if (part.shader == Shader::kCopy || part.shader == Shader::kMatmul) return;
   const Tensor& weights = *job.weights;
   if (part.shader == Shader::kFew) {
-    part.threads = kFewThreads;
-    part.lanes = few_lanes(weights.cols(), num_tokens);
+    part.threads = few_threads(vector_axis(weights.mapping(), vector_elems(weights.dtype())));
+    part.lanes = few_lanes(dispatch_rows, weights.cols(), num_tokens);
     part.run_rows = kFewRows;
     return;
   }
   const KernelForm form =
       group_of(job.form, part.shader,
                {weights.dtype(), weights.rows(), weights.cols(), &weights.layout(), num_tokens,
-                part.shader == Shader::kLanes ? lane_rows : 0},
+                part.shader == Shader::kLanes ? dispatch_rows : 0},
                limits);
   part.threads = form.group_threads;
   part.lanes = form.row_threads;
@@ -172,10 +179,15 @@ Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t nu
   const bool has_matmul = std::any_of(jobs.begin(), jobs.end(), [&](const DenseJob& job) {
     return shader_of(job, num_tokens, limits) == Shader::kMatmul;
   });
-  uint64_t lane_rows = 0;
-  for (const DenseJob& job : jobs) {
-    if (shader_of(job, num_tokens, limits) == Shader::kLanes) lane_rows += job.weights->rows();
-  }
+  // Of the jobs that share a shader.
+  const auto dispatch_rows = [&](Shader shader) {
+    uint64_t rows = 0;
+    for (const DenseJob& job : jobs) {
+      if (shader_of(job, num_tokens, limits) == shader && job.weights != nullptr)
+        rows += job.weights->rows();
+    }
+    return rows;
+  };
   std::vector<Part> parts;
   for (const DenseJob& job : jobs) {
     Part part;
@@ -183,7 +195,7 @@ Result<std::vector<Part>> make_parts(std::span<const DenseJob> jobs, uint32_t nu
     part.shader = shader_of(job, num_tokens, limits);
     if (has_matmul && part.shader != Shader::kCopy) part.shader = Shader::kMatmul;
     part.tile = tile_of(jobs.front().form, num_tokens, limits);
-    set_division(job, num_tokens, lane_rows, limits, part);
+    set_division(job, num_tokens, dispatch_rows(part.shader), limits, part);
     SKEIN_RETURN_IF_ERROR(add_parts(part, limits, parts));
   }
   split_cols(parts, num_tokens, limits);

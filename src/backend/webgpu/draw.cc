@@ -56,6 +56,7 @@ Result<Kernel> draw_kernel(const Dimensions& dims, const SamplerOptions& options
                            const Activation& logits, const GpuBuffer& draws,
                            const GpuLimits& limits) {
   Kernel kernel{"draw", {}, Bindings(limits), 1, 1};
+  kernel.checks_bounds = true;
   ShaderValues values;
   SKEIN_ASSIGN_OR_RETURN(const Bindings::Place in,
                          kernel.bindings.activation(logits, 1, Access::kRead));

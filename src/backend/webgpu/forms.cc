@@ -20,11 +20,14 @@ constexpr uint32_t kMaxRowLanes = 128;
 constexpr uint64_t kManyRows = 32768;
 constexpr uint32_t kColsGroupThreads = 128;
 
+// From here on threads have so many sums that adding them up counts: then eight rows have no more
+// threads than keep the GPU busy. 16 sequences at 1.5B, tokens/s by 32, 64 and 128 threads (H200,
+// 2026-11-28): 8192 rows 4,217, 3,981, 3,794; 6656 rows 4,292, 4,204, 4,127; 2048 rows 3,895,
+// 4,108, 4,216.
+constexpr uint32_t kManyFewTokens = 12;
+constexpr uint64_t kWantedFewThreads = 32768;
 // The first that the device has memory for. Eight rows of eight tokens a thread take 0.93 of the
 // time of four (H200, 1.5B); software compiles them for longer and gains nothing.
-// From here on threads have so many sums that adding them up counts: 16 tokens at 1.5B 3,804
-// tokens/s by 64 threads a row, 3,691 by 128 (H200).
-constexpr uint32_t kManyFewTokens = 12;
 constexpr MatmulTile kFewTokensTiles[] = {{32, 4, 1, 1}, {16, 4, 1, 1}};
 constexpr MatmulTile kManyTokensTiles[] = {{16, 8, 2, 2}, {16, 8, 1, 2}, {8, 8, 1, 1}};
 constexpr uint32_t kLaneThreads[] = {512, 256, 1024}, kSoftwareLaneThreads[] = {64};
@@ -211,9 +214,12 @@ KernelForm group_of(const KernelForm& wanted, Shader shader, const ProductShape&
                     limits.is_software ? kSoftwareChunks : kMaxChunks);
 }
 
-uint32_t few_lanes(uint64_t cols, uint32_t num_tokens) {
-  const uint32_t most = num_tokens > kManyFewTokens ? kFewThreads / 2 : kFewThreads;
-  return std::max(power_up_to(cols / 4, most), kMinFewLanes);
+uint32_t few_lanes(uint64_t rows, uint64_t cols, uint32_t num_tokens) {
+  const uint32_t most = std::max(power_up_to(cols / 4, kMaxFewLanes), kMinFewLanes);
+  if (num_tokens <= kManyFewTokens) return most;
+  const uint64_t wanted =
+      std::bit_floor(std::max<uint64_t>(kWantedFewThreads * kFewRows / rows, 1));
+  return static_cast<uint32_t>(std::clamp<uint64_t>(wanted, kMinFewLanes, most));
 }
 
 MatmulTile tile_of(const KernelForm& wanted, uint32_t num_tokens, const GpuLimits& limits) {

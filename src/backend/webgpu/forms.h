@@ -13,6 +13,7 @@
 #include "backend/kernel_registry.h"
 #include "backend/webgpu/gpu.h"
 #include "backend/webgpu/vector_axis.h"
+#include "base/bits.h"
 #include "layout/any_mapping.h"
 #include "tensor/codec.h"
 
@@ -28,7 +29,8 @@ enum class Shader : uint8_t {
   // One token or few of quantized weights, where threads side by side load the same cols of rows
   // side by side.
   kLanes,
-  // Five tokens to sixteen, where loads bring cols of a row: a thread has some rows of all of them.
+  // Up to sixteen tokens, where loads bring cols of a row or eight rows of a col: a thread has
+  // eight rows of all of them.
   kFew,
   // Many tokens: tiles, in a grid with dimensions for tokens and for parts of the cols.
   kMatmul,
@@ -43,11 +45,20 @@ struct MatmulTile {
 };
 inline constexpr uint32_t kTileCols = 32;
 
-// kFew: so many threads, of which 32, 64 or all share eight rows. Sums of eight neighbours meet by
+// kFew: so many threads, of which 32, 64 or 128 share eight rows. Sums of eight neighbours meet by
 // shuffles, those of such eights in workgroup memory.
-inline constexpr uint32_t kFewThreads = 128, kMinFewLanes = 32, kMaxFewTokens = 16;
+inline constexpr uint32_t kMinFewLanes = 32, kMaxFewLanes = 128, kMaxFewTokens = 16;
 inline constexpr uint32_t kFewRows = 8, kFewFold = 8;
-uint32_t few_lanes(uint64_t cols, uint32_t num_tokens);
+// By cols all threads may share their rows; by rows two runs of threads at least have rows side by
+// side.
+constexpr uint32_t few_threads(VectorAxis axis) {
+  return axis == VectorAxis::kRows ? 2 * kMaxFewLanes : kMaxFewLanes;
+}
+constexpr uint64_t few_group_bytes(uint32_t threads, uint32_t num_tokens) {
+  return uint64_t{threads} / kFewFold * kFewRows * ceil_div(num_tokens, 4u) * 16;
+}
+// Of the threads, those that share rows. `rows`: of all such products of the dispatch.
+uint32_t few_lanes(uint64_t rows, uint64_t cols, uint32_t num_tokens);
 
 // Sums of rows and tokens that meet in one barrier of kRows.
 inline constexpr uint32_t kMaxRunSums = 8;

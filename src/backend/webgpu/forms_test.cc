@@ -145,8 +145,8 @@ TEST(Forms, FewTokensShareRowsAmongWholeRuns) {
                                     {256, 64},
                                     {768, 128},
                                     {2048, 128}}) {
-    EXPECT_EQ(few_lanes(cols, 5), lanes) << cols;
-    EXPECT_EQ(few_lanes(cols, 16), std::min(lanes, 64u)) << cols;
+    EXPECT_EQ(few_lanes(64, cols, 5), lanes) << cols;
+    EXPECT_EQ(few_lanes(64, cols, 16), lanes) << cols;
   }
 }
 

@@ -112,9 +112,10 @@ Result<Kernels::Pipeline> Kernels::compile(const Kernel& kernel, const std::stri
   module_descriptor.nextInChain = &source.chain;
   module_descriptor.label = view_of(label);
   // Our loops end: the bounds that the library adds to each cost 4 to 20 % (H200, 2026-11-23).
+  const WGPUShaderRuntimeChecks checks =
+      kernel.checks_bounds ? WGPUShaderRuntimeChecks_BoundsChecks : WGPUShaderRuntimeChecks_None;
   const Handle<WGPUShaderModule> module(
-      api.DeviceCreateShaderModuleTrusted(gpu_->device(), &module_descriptor,
-                                          WGPUShaderRuntimeChecks_BoundsChecks),
+      api.DeviceCreateShaderModuleTrusted(gpu_->device(), &module_descriptor, checks),
       api.ShaderModuleRelease);
 
   std::vector<WGPUBindGroupLayoutEntry> entries(kernel.bindings.size());

@@ -33,6 +33,9 @@ struct Kernel {
   uint32_t x = 1, y = 1, z = 1;
   std::string detail = {};  // "f16 row_major": what a debugger shows beside the label
   bool needs_f16 = false;   // GpuLimits::is_fast
+  // Places in buffers follow from what a text says, such as token ids. All other shaders' follow
+  // from sizes, and no index leaves its buffer: checking each costs up to a fifth (H200).
+  bool checks_bounds = false;
 };
 
 // What makes one step differ from another.

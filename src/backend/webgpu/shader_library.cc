@@ -87,6 +87,20 @@ void ShaderText::add_text(std::string_view text, std::string_view origin) {
   }
 }
 
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  for (size_t at = text.find(from); at != text.npos; at = text.find(from)) {
+    out.append(text.substr(0, at)).append(to);
+    text.remove_prefix(at + from.size());
+  }
+  return out.append(text);
+}
+
+void ShaderText::add(const ShaderText& other, std::string_view from, std::string_view to) {
+  text_ += replace_all(other.text_, from, to);
+  origins_.insert(origins_.end(), other.origins_.begin(), other.origins_.end());
+}
+
 std::string ShaderText::origin(uint32_t line) const {
   if (line == 0 || line > origins_.size()) return fmt::format("line {}", line);
   return fmt::format("{}:{}", origins_[line - 1].file, origins_[line - 1].line);

@@ -48,6 +48,9 @@ class ShaderValues {
   std::map<std::string, std::string, std::less<>> values_;
 };
 
+// `text` with `to` in place of every `from`.
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
+
 // A shader under construction: expanded files and plain text, one after the other.
 class ShaderText {
  public:
@@ -55,6 +58,8 @@ class ShaderText {
   Status add_file(std::string_view name, const ShaderValues& values);
   // Appends text as it is; `origin` is what errors call it.
   void add_text(std::string_view text, std::string_view origin);
+  // Appends another shader's lines with `to` in place of every `from`.
+  void add(const ShaderText& other, std::string_view from, std::string_view to);
 
   const std::string& text() const noexcept { return text_; }
   // "shaders/mix.wgsl:12" for a line of text(), counted from 1.

@@ -137,8 +137,7 @@ Result<Kernel> sparse_kernel(const Tensor& weights, const Activation& x, const A
   SKEIN_RETURN_IF_ERROR(kernel.bindings.add_weights(ranges));
   SKEIN_RETURN_IF_ERROR(add_dtype_text(dtype, {}, kernel.shader));
   ShaderValues values;
-  SKEIN_RETURN_IF_ERROR(add_weights_text(weights, 0, kernel.bindings, codes_range(weights), 0,
-                                         values, kernel.shader));
+  SKEIN_RETURN_IF_ERROR(add_only_weights_text(weights, kernel.bindings, values, kernel.shader));
   SKEIN_ASSIGN_OR_RETURN(const Bindings::Place out,
                          kernel.bindings.activation(sums, split.num_splits, Access::kWrite, true));
   values.set("OUT", out.name);

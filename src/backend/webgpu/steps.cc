@@ -123,8 +123,7 @@ Result<Kernel> norm_kernel(std::string_view label, const NormArgs& args, const G
   SKEIN_RETURN_IF_ERROR(bindings.add_weights(ranges));
   if (args.emb != nullptr) {
     SKEIN_RETURN_IF_ERROR(add_dtype_text(args.emb->dtype(), {}, shader));
-    SKEIN_RETURN_IF_ERROR(
-        add_weights_text(*args.emb, 0, bindings, codes_range(*args.emb), 0, values, shader));
+    SKEIN_RETURN_IF_ERROR(add_only_weights_text(*args.emb, bindings, values, shader));
   }
   set_vector("LN_WEIGHT", *args.weight, bindings, values);
   set_vector("LN_BIAS", *args.bias, bindings, values);
@@ -223,7 +222,9 @@ Result<Kernel> embed_kernel(const Tensor& emb, const Weights& weights, const Bat
   args.out = &work.x;
   args.batch = &batch_buffer;
   args.num_rows = batch.num_tokens();
-  return norm_kernel("embed", args, limits);
+  Result<Kernel> kernel = norm_kernel("embed", args, limits);
+  if (kernel) kernel->checks_bounds = true;
+  return kernel;
 }
 
 Result<Kernel> embed_rows_kernel(const Dimensions& /*dims*/, const Weights& weights,

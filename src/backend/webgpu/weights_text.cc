@@ -1,5 +1,7 @@
 #include "backend/webgpu/weights_text.h"
 
+#include <algorithm>
+
 #include "backend/webgpu/vector_axis.h"
 #include "layout/wgsl.h"
 #include "tensor/codec.h"
@@ -29,19 +31,26 @@ Status add_dtype_text(DType dtype, const DTypeText& options, ShaderText& shader)
   }
   values.set("CODES", codes);
   values.set("IS_TABLE", has_table(dtype) ? 1 : 0);
-  values.set("IS_FAST", options.is_fast ? 1 : 0);
-  values.set("HAS_START", has_start(dtype, options.is_fast) ? 1 : 0);
+  const bool is_fast = options.pair_copies > 0;
+  values.set("IS_FAST", is_fast ? 1 : 0);
+  values.set("HAS_START", has_start(dtype, is_fast) ? 1 : 0);
   values.set("GROUP_THREADS", options.group_threads);
-  values.set("PAIR_COPIES", kPairCopies);
-  values.set("NUM_PAIRS", 256 * kPairCopies);
+  values.set("PAIR_COPIES", options.pair_copies);
+  // Fours of copies, each one store; threads share those of a pair.
+  const uint32_t fours = options.pair_copies / 4;
+  const uint32_t parts = std::clamp(options.group_threads / 256, 1u, std::max(fours, 1u));
+  values.set("PAIR_FOURS", fours);
+  values.set("NUM_FOURS", 256 * fours);
+  values.set("FILL_PARTS", parts);
+  values.set("FILL_FOURS", fours / parts);
   values.set("ZERO", number(0.0f - code_table(dtype)[0]));
   if (dtype == DType::kQ4K) SKEIN_RETURN_IF_ERROR(shader.add_file("lib/q4_k_step.wgsl", values));
   return shader.add_file("lib/code4.wgsl", values);
 }
 
-Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bindings,
-                        const ByteRange& codes, uint64_t delta_elems, ShaderValues& values,
-                        ShaderText& shader) {
+Result<Places> add_weights_text(const Tensor& tensor, std::string_view job,
+                                const Bindings& bindings, const ByteRange& codes,
+                                uint64_t delta_elems, ShaderValues& values, ShaderText& shader) {
   const DType dtype = tensor.dtype();
   const uint32_t vec = vector_elems(dtype);
   SKEIN_ASSIGN_OR_RETURN(const std::string offset,
@@ -57,8 +66,7 @@ Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bind
   values.set("QUADS", vec / 4);
   values.set("PER_WORD", vec / 4);
   values.set("W", place.name);
-  values.set("BASE", place.offset_bytes / 16);
-  values.set("DELTA", delta_elems);
+  Places places = {{"base_JOB", place.offset_bytes / 16}, {"delta_JOB", delta_elems}};
   values.set("SCALED", is_quantized(dtype) ? 1 : 0);
   values.set("IS_F32", dtype == DType::kF32 ? 1 : 0);
   values.set("IS_INT8", dtype == DType::kInt8 ? 1 : 0);
@@ -66,7 +74,6 @@ Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bind
   values.set("IS_Q4K", dtype == DType::kQ4K ? 1 : 0);
   values.set("HAS_LOW", dtype == DType::kInt8 || dtype == DType::kQ4K ? 1 : 0);
   values.set("BLOCK", step_cols(dtype));
-  values.set("PAIR_COPIES", kPairCopies);
   if (is_quantized(dtype)) {
     SKEIN_ASSIGN_OR_RETURN(const std::string scale_offset,
                            emit_wgsl(tensor.scales_mapping(), fmt::format("scale_offset_{}", job)));
@@ -75,9 +82,20 @@ Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bind
     const bool is_quad = vector_axis(tensor.scales_mapping(), 4) == VectorAxis::kCols;
     values.set("SCALE_IS_QUAD", dtype == DType::kQ4K && is_quad ? 1 : 0);
     values.set("S", scales.name);
-    values.set("SCALE_BASE", scales.offset_bytes / 16);
+    places.emplace_back("scale_base_JOB", scales.offset_bytes / 16);
   }
-  return shader.add_file("lib/weights.wgsl", values);
+  SKEIN_RETURN_IF_ERROR(shader.add_file("lib/weights.wgsl", values));
+  return places;
+}
+
+Status add_only_weights_text(const Tensor& tensor, const Bindings& bindings, ShaderValues& values,
+                             ShaderText& shader) {
+  Body body;
+  SKEIN_ASSIGN_OR_RETURN(body.places, add_weights_text(tensor, "JOB", bindings, codes_range(tensor),
+                                                       0, values, body.text));
+  add_body(body, "0", shader);
+  values.set("J", 0);
+  return {};
 }
 
 }  // namespace skein::webgpu

@@ -4,7 +4,10 @@
 // lib/code4.wgsl. Non-goals: what is done with the weights.
 #pragma once
 
+#include <string_view>
+
 #include "backend/webgpu/bindings.h"
+#include "backend/webgpu/bodies.h"
 #include "backend/webgpu/shader_library.h"
 #include "tensor/tensor.h"
 
@@ -13,17 +16,23 @@ namespace skein::webgpu {
 // A number as the text of an f32.
 std::string number(float value);
 
-// Everything about a tensor that lib/weights.wgsl wants to know, under the number `job`, with its
-// emitted index functions; appended to `shader`. `delta_elems` is taken from every offset.
-Status add_weights_text(const Tensor& tensor, uint32_t job, const Bindings& bindings,
-                        const ByteRange& codes, uint64_t delta_elems, ShaderValues& values,
-                        ShaderText& shader);
-// How often the values of all pairs of four-bit codes lie in workgroup memory, for products of f16.
-inline constexpr uint32_t kPairCopies = 16;
-inline constexpr uint64_t kPairTableBytes = 256 * kPairCopies * 4;
+// Everything about a tensor that lib/weights.wgsl wants to know, under the name `job`, with its
+// emitted index functions; appended to `shader`. `codes`: all of the tensor, or the part that
+// begins `delta_elems` after it. Returns where the tensor lies in its bindings: base_JOB and
+// scale_base_JOB in sixteen bytes, and delta_JOB, which is taken from every offset.
+Result<Places> add_weights_text(const Tensor& tensor, std::string_view job,
+                                const Bindings& bindings, const ByteRange& codes,
+                                uint64_t delta_elems, ShaderValues& values, ShaderText& shader);
+// The same for a shader that reads one tensor: with its places as constants.
+Status add_only_weights_text(const Tensor& tensor, const Bindings& bindings, ShaderValues& values,
+                             ShaderText& shader);
+
+// The table of all pairs of four-bit codes in workgroup memory, for products of f16.
+constexpr uint64_t pair_table_bytes(uint32_t copies) { return uint64_t{256} * copies * 4; }
 
 struct DTypeText {
-  bool is_fast = false;  // with pairs of f16 for four-bit codes
+  // How often that table has every pair, a multiple of four; 0: no products of f16.
+  uint32_t pair_copies = 0;
   uint32_t group_threads = 0;
 };
 

@@ -19,10 +19,10 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!repeat q QUADS
       {
 //!if SCALED
-        let by_0 = scale_{{J}}(row + {{q}}u * 4u, col);
-        let by_1 = scale_{{J}}(row + {{q}}u * 4u + 1u, col);
-        let by_2 = scale_{{J}}(row + {{q}}u * 4u + 2u, col);
-        let by_3 = scale_{{J}}(row + {{q}}u * 4u + 3u, col);
+        let by_0 = scale_{{J}}(min(row + {{q}}u * 4u, {{ROWS}}u - 1u), col);
+        let by_1 = scale_{{J}}(min(row + {{q}}u * 4u + 1u, {{ROWS}}u - 1u), col);
+        let by_2 = scale_{{J}}(min(row + {{q}}u * 4u + 2u, {{ROWS}}u - 1u), col);
+        let by_3 = scale_{{J}}(min(row + {{q}}u * 4u + 3u, {{ROWS}}u - 1u), col);
         let by = vec4<f32>(by_0.x, by_1.x, by_2.x, by_3.x);
         let plus = vec4<f32>(by_0.y, by_1.y, by_2.y, by_3.y);
         sum_{{q}} = sum_{{q}} + ({{DTYPE}}_quad_{{q}}(words) * by + plus) * x;

@@ -1,34 +1,64 @@
-// Job {{J}}, matrix times up to sixteen vectors, where four cols of a row lie side by side: {{LANES}} threads share eight rows,
-// each reads four cols of a row at a time and keeps the sums of all tokens in registers. x is read as it lies, by all
-// workgroups: what else used workgroup memory would take its place in the cache.
+// Job {{J}}, matrix times up to sixteen vectors, where four cols of a row lie side by side, or eight rows of a col: {{LANES}}
+// threads share eight rows, each reads four cols of them at a time and keeps the sums of all tokens in registers. x is read as
+// it lies, by all workgroups: what else used workgroup memory would take its place in the cache.
 fn run_{{J}}(group: u32, lane: u32) {
+//!if BY_ROWS
+  // Eights of threads side by side have rows side by side, so that together they read longer runs of a col.
+  let my_group = lane / 8u % {{GROUPS}}u;
+  let first = (lane / 8u / {{GROUPS}}u * 8u + lane % 8u) * 4u;
+//!else
   let my_group = lane / {{LANES}}u;
-  let first_row = {{ROW_BEGIN}}u + (group * {{GROUPS}}u + my_group) * {{RUN_ROWS}}u;
+  let first = lane % {{LANES}}u * 4u;
+//!end
+  let first_row = row_begin_{{J}} + (group * {{GROUPS}}u + my_group) * {{RUN_ROWS}}u;
 //!repeat r RUN_ROWS
-  let row_{{r}} = min(first_row + {{r}}u, {{ROWS}}u - 1u);
+//!if BY_ROWS
+//!else
+  let row_{{r}} = min(first_row + {{r}}u, rows_{{J}} - 1u);
+//!end
 //!repeat z TOKEN_QUADS
   var sum_{{r}}_{{z}} = vec4<f32>();
 //!end
 //!end
-  let first = lane % {{LANES}}u * 4u;
+//!if BY_ROWS
+  let row = min(first_row, (rows_{{J}} - 1u) / 8u * 8u);
+//!end
   for (var base = 0u; base < {{COLS}}u; base = base + {{PASS_COLS}}u) {
 //!if TAIL
     let col = min(base + first, {{COLS}}u - 4u);
     let has_col = base + first < {{COLS}}u;
-//!repeat r RUN_ROWS
-    let w_{{r}} = select(vec4<f32>(), four_{{J}}(row_{{r}}, col), has_col);
-//!end
 //!else
     let col = base + first;
+//!end
+//!if BY_ROWS
+//!repeat c 4
+    let load_{{c}} = words_{{J}}(row, col + {{c}}u);
+//!end
+//!repeat c 4
+    let eight_{{c}}_0 = {{DTYPE}}_quad_0(load_{{c}});
+    let eight_{{c}}_1 = {{DTYPE}}_quad_1(load_{{c}});
+//!end
 //!repeat r RUN_ROWS
-    let w_{{r}} = four_{{J}}(row_{{r}}, col);
+    let cols_{{r}} = vec4<f32>(eight_0_{{HALF_{{r}}}}[{{PLACE_{{r}}}}], eight_1_{{HALF_{{r}}}}[{{PLACE_{{r}}}}],
+                           eight_2_{{HALF_{{r}}}}[{{PLACE_{{r}}}}], eight_3_{{HALF_{{r}}}}[{{PLACE_{{r}}}}]);
+//!end
+//!else
+//!repeat r RUN_ROWS
+    let cols_{{r}} = four_{{J}}(row_{{r}}, col);
+//!end
+//!end
+//!repeat r RUN_ROWS
+//!if TAIL
+    let w_{{r}} = select(vec4<f32>(), cols_{{r}}, has_col);
+//!else
+    let w_{{r}} = cols_{{r}};
 //!end
 //!end
 //!repeat z TOKEN_QUADS
 //!repeat c 4
     {
-      // Of tokens that are not there anything is read, and nothing stored.
-      let x = {{X}}[{{X_OFFSET}}u + (({{z}}u * 4u + {{c}}u) * {{X_STRIDE}}u + col) / 4u];
+      // In place of tokens that are not there the last one is read, and nothing stored.
+      let x = {{X}}[x_offset_{{J}} + (min({{z}}u * 4u + {{c}}u, {{MAX_TOKENS}}u - 1u) * {{X_STRIDE}}u + col) / 4u];
 //!repeat r RUN_ROWS
       sum_{{r}}_{{z}}[{{c}}] = fma(w_{{r}}.x, x.x, fma(w_{{r}}.y, x.y, fma(w_{{r}}.z, x.z, fma(w_{{r}}.w, x.w, sum_{{r}}_{{z}}[{{c}}]))));
 //!end
@@ -46,10 +76,14 @@ fn run_{{J}}(group: u32, lane: u32) {
     let token = i % {{SUMS}}u / 8u;
     var total = 0.0;
 //!repeat f FOLDS
+//!if BY_ROWS
+    total = total + few_sums[(({{f}}u * {{GROUPS}}u + rows) * {{TOKEN_QUADS}}u + token / 4u) * 8u + i % 8u][token % 4u];
+//!else
     total = total + few_sums[((rows * {{FOLDS}}u + {{f}}u) * {{TOKEN_QUADS}}u + token / 4u) * 8u + i % 8u][token % 4u];
 //!end
-    let row = {{ROW_BEGIN}}u + (group * {{GROUPS}}u + rows) * {{RUN_ROWS}}u + i % 8u;
-    if (token < {{NUM_TOKENS}} && row < {{ROWS}}u) {
+//!end
+    let row = row_begin_{{J}} + (group * {{GROUPS}}u + rows) * {{RUN_ROWS}}u + i % 8u;
+    if (token < {{NUM_TOKENS}} && row < rows_{{J}}) {
       store_{{J}}(token, row, total);
     }
   }

@@ -3,20 +3,20 @@
 // which share what is read of x. A scale is read once for the weights that it belongs to, not once a load, and nothing is
 // summed over threads but the parts at the end. Little code: each dispatch finds its code cold (docs/results.md).
 fn run_{{J}}(group: u32, lane: u32) {
-//!if FAST
+//!if PAIR_COPIES
   let bank = lane % {{PAIR_COPIES}}u;
 //!end
   let part = lane / {{ROW_LANES}}u;
-  let first_row = {{ROW_BEGIN}}u + group * {{GROUP_ROWS}}u + lane % {{ROW_LANES}}u;
+  let first_row = row_begin_{{J}} + group * {{GROUP_ROWS}}u + lane % {{ROW_LANES}}u;
 //!repeat r RUN_ROWS
-  let row_{{r}} = min(first_row + {{r}}u * {{ROW_LANES}}u, {{ROWS}}u - 1u);
+  let row_{{r}} = min(first_row + {{r}}u * {{ROW_LANES}}u, rows_{{J}} - 1u);
 //!repeat t TOKENS
   var sum_{{r}}_{{t}} = 0.0;
 //!end
 //!end
 //!if X_IN_GROUP
   for (var i = lane; i < {{TOKENS}}u * {{COL_QUADS}}u; i = i + {{GROUP_THREADS}}u) {
-    group_x[i] = {{FILL_OPEN}}{{X_OFFSET}}u + i / {{COL_QUADS}}u * ({{X_STRIDE}}u / 4u) + i % {{COL_QUADS}}u{{FILL_CLOSE}};
+    group_x[i] = {{FILL_OPEN}}x_offset_{{J}} + i / {{COL_QUADS}}u * ({{X_STRIDE}}u / 4u) + i % {{COL_QUADS}}u{{FILL_CLOSE}};
   }
   workgroupBarrier();
 //!end
@@ -43,9 +43,9 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!if X_IN_GROUP
         let at = {{t}}u * {{COL_QUADS}}u + (base + ({{s}}u * {{STEP_LOADS}}u + {{l}}u) * {{VEC}}u) / 4u;
 //!else
-        let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + base + ({{s}}u * {{STEP_LOADS}}u + {{l}}u) * {{VEC}}u) / 4u;
+        let at = x_offset_{{J}} + ({{t}}u * {{X_STRIDE}}u + base + ({{s}}u * {{STEP_LOADS}}u + {{l}}u) * {{VEC}}u) / 4u;
 //!end
-//!if FAST
+//!if PAIR_COPIES
 //!repeat r RUN_ROWS
         var pairs_{{r}}_0 = vec2<f16>();
         var pairs_{{r}}_1 = vec2<f16>();
@@ -106,8 +106,8 @@ fn run_{{J}}(group: u32, lane: u32) {
     for (var p = 0u; p < {{PARTS}}u; p = p + 1u) {
       total = total + partial[first + p * {{ROW_LANES}}u];
     }
-    let row = {{ROW_BEGIN}}u + group * {{GROUP_ROWS}}u + i % {{GROUP_ROWS}}u;
-    if (row < {{ROWS}}u) {
+    let row = row_begin_{{J}} + group * {{GROUP_ROWS}}u + i % {{GROUP_ROWS}}u;
+    if (row < rows_{{J}}) {
       store_{{J}}(i / {{GROUP_ROWS}}u, row, total);
     }
   }

@@ -2,10 +2,10 @@
 // {{RUN_ROWS}} rows, each reads {{LOAD_COLS}} cols of a row at a time. Loads come first and are unrolled, so that many are in
 // flight.
 fn run_{{J}}(group: u32, lane: u32) {
-  let first_row = {{ROW_BEGIN}}u + group * {{GROUP_ROWS}}u + lane / {{LANES}}u * {{RUN_ROWS}}u;
+  let first_row = row_begin_{{J}} + group * {{GROUP_ROWS}}u + lane / {{LANES}}u * {{RUN_ROWS}}u;
   let first = lane % {{LANES}}u;
 //!repeat r RUN_ROWS
-  let row_{{r}} = min(first_row + {{r}}u, {{ROWS}}u - 1u);
+  let row_{{r}} = min(first_row + {{r}}u, rows_{{J}} - 1u);
 //!repeat t TOKENS
   var sum_{{r}}_{{t}} = vec4<f32>();
 //!end
@@ -24,7 +24,7 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!repeat i CHUNKS
 //!repeat t TOKENS
     {
-      let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col_{{i}}) / 4u;
+      let at = x_offset_{{J}} + ({{t}}u * {{X_STRIDE}}u + col_{{i}}) / 4u;
 //!repeat q LOAD_QUADS
       let x_{{q}} = {{X}}[at + {{q}}u];
 //!end
@@ -68,7 +68,7 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!end
 //!repeat t TOKENS
     {
-      let at = {{X_OFFSET}}u + ({{t}}u * {{X_STRIDE}}u + col) / 4u;
+      let at = x_offset_{{J}} + ({{t}}u * {{X_STRIDE}}u + col) / 4u;
 //!repeat q LOAD_QUADS
       let x_{{q}} = {{X}}[at + {{q}}u];
 //!end
@@ -115,7 +115,7 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!end
   }
   workgroupBarrier();
-  if (lane < {{RUN_ROWS}}u * {{TOKENS}}u && first_row + lane % {{RUN_ROWS}}u < {{ROWS}}u) {
+  if (lane < {{RUN_ROWS}}u * {{TOKENS}}u && first_row + lane % {{RUN_ROWS}}u < rows_{{J}}) {
     var total = 0.0;
     for (var i = 0u; i < subgroup.z; i = i + 1u) {
       total = total + partial[lane * {{MAX_SUBGROUPS}}u + i];
@@ -126,7 +126,7 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!repeat r RUN_ROWS
 //!repeat t TOKENS
   let total_{{r}}_{{t}} = sum_lanes(dot(sum_{{r}}_{{t}}, vec4<f32>(1.0)), lane, {{LANES}}u);
-  if (first == 0u && first_row + {{r}}u < {{ROWS}}u) {
+  if (first == 0u && first_row + {{r}}u < rows_{{J}}) {
     store_{{J}}({{t}}u, first_row + {{r}}u, total_{{r}}_{{t}});
   }
 //!end

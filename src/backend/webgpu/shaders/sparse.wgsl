@@ -14,7 +14,7 @@ var<workgroup> block_starts: array<u32, {{ROUND_BLOCKS_1}}>;
 fn scale_quad(row: u32, block: u32, quad: u32) -> array<vec4<f32>, 2> {
 //!if IS_Q4K
 //!repeat w 4
-  let words_{{w}} = {{S}}[{{SCALE_BASE}}u + scale_offset_0(row, block / 8u * 4u + {{w}}u) / 4u + quad];
+  let words_{{w}} = {{S}}[scale_base_0 + scale_offset_0(row, block / 8u * 4u + {{w}}u) / 4u + quad];
 //!end
 //!repeat r 4
   let step_{{r}} = q4_k_step(vec4<u32>(words_0[{{r}}], words_1[{{r}}], words_2[{{r}}], words_3[{{r}}]), block % 8u);
@@ -22,7 +22,7 @@ fn scale_quad(row: u32, block: u32, quad: u32) -> array<vec4<f32>, 2> {
   return array<vec4<f32>, 2>(vec4<f32>(step_0.x, step_1.x, step_2.x, step_3.x),
                              vec4<f32>(step_0.y, step_1.y, step_2.y, step_3.y));
 //!else
-  let words = {{S}}[{{SCALE_BASE}}u + scale_offset_0(row, block) / 4u + quad];
+  let words = {{S}}[scale_base_0 + scale_offset_0(row, block) / 4u + quad];
   let low = vec4<f32>(unpack2x16float(words.x).x, unpack2x16float(words.y).x, unpack2x16float(words.z).x, unpack2x16float(words.w).x);
   let high = vec4<f32>(unpack2x16float(words.x).y, unpack2x16float(words.y).y, unpack2x16float(words.z).y, unpack2x16float(words.w).y);
   return array<vec4<f32>, 2>(high - low, low);
@@ -30,7 +30,7 @@ fn scale_quad(row: u32, block: u32, quad: u32) -> array<vec4<f32>, 2> {
 }
 //!else
 fn scale_octet(row: u32, block: u32, octet: u32) -> vec4<u32> {
-  return {{S}}[{{SCALE_BASE}}u + scale_offset_0(row, block) / 8u + octet];
+  return {{S}}[scale_base_0 + scale_offset_0(row, block) / 8u + octet];
 }
 //!end
 //!end

@@ -3,9 +3,9 @@
 //!if IS_FAST
 // The values of every byte, two codes, as f16, {{PAIR_COPIES}} times: threads side by side look up different banks of
 // memory. Of less copies, or of single codes, the look-ups take longer than the memory's bytes (H200).
-var<workgroup> {{DTYPE}}_pairs: array<vec2<f16>, {{NUM_PAIRS}}>;
+var<workgroup> {{DTYPE}}_pairs: array<mat4x2<f16>, {{NUM_FOURS}}>;
 fn {{DTYPE}}_pair_of(codes: u32, bank: u32) -> vec2<f16> {
-  return {{DTYPE}}_pairs[(codes & 255u) * {{PAIR_COPIES}}u + bank];
+  return {{DTYPE}}_pairs[(codes & 255u) * {{PAIR_FOURS}}u + bank / 4u][bank % 4u];
 }
 //!end
 //!if IS_TABLE
@@ -35,9 +35,14 @@ fn {{DTYPE}}_start(lane: u32) {
   workgroupBarrier();
 //!end
 //!if IS_FAST
-  for (var i = lane; i < {{NUM_PAIRS}}u; i = i + {{GROUP_THREADS}}u) {
-    let codes = i / {{PAIR_COPIES}}u;
-    {{DTYPE}}_pairs[i] = vec2<f16>(vec2<f32>({{DTYPE}}_element(codes, 0u), {{DTYPE}}_element(codes, 1u)));
+  for (var i = lane; i < 256u * {{FILL_PARTS}}u; i = i + {{GROUP_THREADS}}u) {
+    let codes = i / {{FILL_PARTS}}u;
+    let pair = vec2<f16>(vec2<f32>({{DTYPE}}_element(codes, 0u), {{DTYPE}}_element(codes, 1u)));
+    let four = mat4x2<f16>(pair, pair, pair, pair);
+    let first = codes * {{PAIR_FOURS}}u + i % {{FILL_PARTS}}u * {{FILL_FOURS}}u;
+//!repeat f FILL_FOURS
+    {{DTYPE}}_pairs[first + {{f}}u] = four;
+//!end
   }
   workgroupBarrier();
 //!end

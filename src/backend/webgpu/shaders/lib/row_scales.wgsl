@@ -6,7 +6,7 @@ fn scales_{{J}}(row: u32, col: u32) -> array<vec4<f32>, 2> {
   let word = col / 256u * 4u;
   let run = col / {{BLOCK}}u % 8u;
 //!repeat w 4
-  let words_{{w}} = {{S}}[{{SCALE_BASE}}u + scale_offset_{{J}}(row, word + {{w}}u) / 4u];
+  let words_{{w}} = {{S}}[scale_base_{{J}} + scale_offset_{{J}}(row, word + {{w}}u) / 4u];
 //!end
 //!repeat r 4
   let step_{{r}} = q4_k_step(vec4<u32>(words_0[{{r}}], words_1[{{r}}], words_2[{{r}}], words_3[{{r}}]), run);
@@ -16,7 +16,7 @@ fn scales_{{J}}(row: u32, col: u32) -> array<vec4<f32>, 2> {
 //!else
   let at = scale_offset_{{J}}(row, col / {{BLOCK}}u);
 //!if IS_INT8
-  let words = {{S}}[{{SCALE_BASE}}u + at / 4u];
+  let words = {{S}}[scale_base_{{J}} + at / 4u];
   let first = unpack2x16float(words.x);
   let second = unpack2x16float(words.y);
   let third = unpack2x16float(words.z);
@@ -24,16 +24,16 @@ fn scales_{{J}}(row: u32, col: u32) -> array<vec4<f32>, 2> {
   let low = vec4<f32>(first.x, second.x, third.x, fourth.x);
   return array<vec4<f32>, 2>(vec4<f32>(first.y, second.y, third.y, fourth.y) - low, low);
 //!else
-  let words = {{S}}[{{SCALE_BASE}}u + at / 8u];
+  let words = {{S}}[scale_base_{{J}} + at / 8u];
   let pairs = select(words.xy, words.zw, at / 4u % 2u == 1u);
   return array<vec4<f32>, 2>(vec4<f32>(unpack2x16float(pairs.x), unpack2x16float(pairs.y)), vec4<f32>());
 //!end
 //!end
 //!else
   let first = scale_{{J}}(row, col);
-  let second = scale_{{J}}(row + 1u, col);
-  let third = scale_{{J}}(row + 2u, col);
-  let fourth = scale_{{J}}(row + 3u, col);
+  let second = scale_{{J}}(min(row + 1u, {{ROWS}}u - 1u), col);
+  let third = scale_{{J}}(min(row + 2u, {{ROWS}}u - 1u), col);
+  let fourth = scale_{{J}}(min(row + 3u, {{ROWS}}u - 1u), col);
   return array<vec4<f32>, 2>(vec4<f32>(first.x, second.x, third.x, fourth.x),
                              vec4<f32>(first.y, second.y, third.y, fourth.y));
 //!end

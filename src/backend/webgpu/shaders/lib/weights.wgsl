@@ -1,16 +1,16 @@
-// The weights of job {{J}}: [{{ROWS}}][{{COLS}}] {{DTYPE}} in {{LAYOUT}}. offset_{{J}}() and scale_offset_{{J}}() are
-// emitted from layout/.
+// The weights of job {{J}}: {{DTYPE}} in {{LAYOUT}}. offset_{{J}}() and scale_offset_{{J}}() are emitted from
+// layout/; base_{{J}}, delta_{{J}} and scale_base_{{J}} say where they begin (weights_text.h).
 
 // The sixteen bytes that begin with the element (row, col).
 fn words_{{J}}(row: u32, col: u32) -> vec4<u32> {
-  return {{W}}[{{BASE}}u + (offset_{{J}}(row, col) - {{DELTA}}u) / {{VEC}}u];
+  return {{W}}[base_{{J}} + (offset_{{J}}(row, col) - delta_{{J}}) / {{VEC}}u];
 }
 
 //!if SCALED
 // Four of those bytes: {{PER_WORD}} codes.
 fn word_{{J}}(row: u32, col: u32) -> u32 {
-  let at = (offset_{{J}}(row, col) - {{DELTA}}u) / {{PER_WORD}}u;
-  return {{W}}[{{BASE}}u + at / 4u][at % 4u];
+  let at = (offset_{{J}}(row, col) - delta_{{J}}) / {{PER_WORD}}u;
+  return {{W}}[base_{{J}} + at / 4u][at % 4u];
 }
 //!end
 
@@ -18,7 +18,7 @@ fn word_{{J}}(row: u32, col: u32) -> u32 {
 //!if IS_Q4K
 fn scale_word_{{J}}(row: u32, word: u32) -> u32 {
   let at = scale_offset_{{J}}(row, word);
-  return {{S}}[{{SCALE_BASE}}u + at / 4u][at % 4u];
+  return {{S}}[scale_base_{{J}} + at / 4u][at % 4u];
 }
 //!end
 
@@ -27,7 +27,7 @@ fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
 //!if IS_Q4K
   let word = col / 256u * 4u;
 //!if SCALE_IS_QUAD
-  let words = {{S}}[{{SCALE_BASE}}u + scale_offset_{{J}}(row, word) / 4u];
+  let words = {{S}}[scale_base_{{J}} + scale_offset_{{J}}(row, word) / 4u];
 //!else
   let words = vec4<u32>(scale_word_{{J}}(row, word), scale_word_{{J}}(row, word + 1u),
                         scale_word_{{J}}(row, word + 2u), scale_word_{{J}}(row, word + 3u));
@@ -36,10 +36,10 @@ fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
 //!else
   let at = scale_offset_{{J}}(row, col / {{BLOCK}}u);
 //!if IS_INT8
-  let bounds = unpack2x16float({{S}}[{{SCALE_BASE}}u + at / 4u][at % 4u]);
+  let bounds = unpack2x16float({{S}}[scale_base_{{J}} + at / 4u][at % 4u]);
   return vec2<f32>(bounds.y - bounds.x, bounds.x);
 //!else
-  let both = unpack2x16float({{S}}[{{SCALE_BASE}}u + at / 8u][at / 2u % 4u]);
+  let both = unpack2x16float({{S}}[scale_base_{{J}} + at / 8u][at / 2u % 4u]);
   return vec2<f32>(select(both.x, both.y, at % 2u == 1u), 0.0);
 //!end
 //!end
@@ -48,8 +48,8 @@ fn scale_{{J}}(row: u32, col: u32) -> vec2<f32> {
 
 // Four weights of a row that lie side by side, from a col that is a multiple of four.
 fn four_{{J}}(row: u32, col: u32) -> vec4<f32> {
-  let at = offset_{{J}}(row, col) - {{DELTA}}u;
-  let quad = {{BASE}}u + at / {{VEC}}u;
+  let at = offset_{{J}}(row, col) - delta_{{J}};
+  let quad = base_{{J}} + at / {{VEC}}u;
 //!if IS_F32
   return bitcast<vec4<f32>>({{W}}[quad]);
 //!else
@@ -70,8 +70,8 @@ fn four_{{J}}(row: u32, col: u32) -> vec4<f32> {
 
 // One weight.
 fn weight_{{J}}(row: u32, col: u32) -> f32 {
-  let at = offset_{{J}}(row, col) - {{DELTA}}u;
-  let word = {{W}}[{{BASE}}u + at / {{VEC}}u][at / {{PER_WORD}}u % 4u];
+  let at = offset_{{J}}(row, col) - delta_{{J}};
+  let word = {{W}}[base_{{J}} + at / {{VEC}}u][at / {{PER_WORD}}u % 4u];
 //!if SCALED
   let scale = scale_{{J}}(row, col);
   return {{DTYPE}}_element(word, at) * scale.x + scale.y;
