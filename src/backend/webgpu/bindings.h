@@ -54,8 +54,8 @@ class Bindings {
   // `in_quads`. An activation that is written must not be bound for reading too.
   Result<Place> activation(const Activation& activation, uint64_t num_rows, Access access,
                            bool in_quads = false);
-  // One binding for activations of one buffer, which activation() then finds. Their distances, and
-  // so the size of the workspace, become part of the text.
+  // One binding for activations of one buffer, which activation() then finds. Their distances
+  // become part of the text.
   Status join(std::span<const Activation* const> activations, uint64_t num_rows, bool in_quads);
   Result<Place> range(const GpuBuffer& buffer, uint64_t begin, uint64_t end, Access access,
                       std::string_view type);

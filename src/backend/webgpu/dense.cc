@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "backend/webgpu/bodies.h"
 #include "backend/webgpu/dense_parts.h"
@@ -20,6 +21,12 @@ constexpr uint32_t kMinSubgroupThreads = 32, kMinPlainThreads = 64;
 constexpr uint32_t kSumThreads = 128;
 // Workgroup memory beside what choose_group() counts: tables of sixteen codes.
 constexpr uint64_t kSmallGroupBytes = 256;
+
+// Shaders whose text has names where others have the numbers of one part, so that parts can be
+// twins (bodies.h).
+constexpr bool names_places(Shader shader) {
+  return shader == Shader::kRows || shader == Shader::kLanes || shader == Shader::kFew;
+}
 
 // Builds the shader of some parts.
 class DenseShader {
@@ -278,19 +285,26 @@ void DenseShader::set_epilogue(const Part& part, ShaderValues& values) const {
   }
 }
 
-// The x of products that can be twins, where they lie in one buffer, share a binding.
+// Whether the rows of activations of one buffer follow each other without gaps. Then their
+// distances follow from the number of tokens; else from the size of the workspace, which is not to
+// be part of a shader's text.
+bool are_close(std::span<const Activation* const> activations, uint32_t num_tokens) {
+  std::set<uint64_t> offsets;
+  for (const Activation* activation : activations) offsets.insert(activation->offset_elems);
+  const uint64_t each = uint64_t{num_tokens} * activations.front()->stride_elems;
+  return *offsets.rbegin() - *offsets.begin() == (offsets.size() - 1) * each;
+}
+
+// The x of products that can be twins share a binding where they can.
 Status DenseShader::join_inputs(std::span<const Part> parts) {
-  const auto can_be_twin = [](const Part& part) {
-    return part.shader == Shader::kRows || part.shader == Shader::kLanes ||
-           part.shader == Shader::kFew;
-  };
   for (const Part& part : parts) {
+    if (!names_places(part.shader)) continue;
     std::vector<const Activation*> inputs;
     for (const Part& other : parts) {
-      if (!can_be_twin(part) || !can_be_twin(other)) continue;
-      if (other.job->x->buffer == part.job->x->buffer) inputs.push_back(other.job->x);
+      const bool is_same_buffer = other.job->x->buffer == part.job->x->buffer;
+      if (names_places(other.shader) && is_same_buffer) inputs.push_back(other.job->x);
     }
-    if (inputs.size() < 2) continue;
+    if (inputs.size() < 2 || !are_close(inputs, batch_.num_tokens)) continue;
     SKEIN_RETURN_IF_ERROR(kernel_.bindings.join(inputs, batch_.num_tokens, true));
   }
   return {};
@@ -317,9 +331,7 @@ Status DenseShader::add_part(const Part& part) {
   const Tensor& weights = *part.job->weights;
   SKEIN_ASSIGN_OR_RETURN(body.places, add_weights_text(weights, "JOB", kernel_.bindings, part.codes,
                                                        part.delta_elems, values, body.text));
-  const bool has_places =
-      part.shader == Shader::kRows || part.shader == Shader::kLanes || part.shader == Shader::kFew;
-  if (has_places) {
+  if (names_places(part.shader)) {
     body.places.insert(body.places.end(), {{"x_offset_JOB", x_offset},
                                            {"row_begin_JOB", part.row_begin},
                                            {"rows_JOB", part.row_end}});

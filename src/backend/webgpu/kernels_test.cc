@@ -6,11 +6,14 @@
 
 #include <cstdlib>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "backend/test_model.h"
 #include "backend/webgpu/test_api.h"
 #include "backend/webgpu/test_gpu.h"
 #include "backend/webgpu/webgpu_backend.h"
+#include "base/bits.h"
 
 namespace skein::webgpu {
 namespace {
@@ -18,6 +21,7 @@ namespace {
 using namespace skein::testing;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using testing::watched;
@@ -91,6 +95,44 @@ TEST(Kernels, FormsThatDifferInAThreadsRowsOnlyAreTwoKernels) {
   EXPECT_EQ(num_pipelines[0], num_pipelines[1]);
   EXPECT_GT(num_pipelines[1], 0u);
   EXPECT_EQ(num_pipelines[2], 0u);
+}
+
+// The same weights, with nothing in them, side by side in one buffer as a loaded model has them.
+void share_buffer(Backend& backend, std::span<Tensor* const> tensors) {
+  uint64_t num_bytes = 0;
+  std::vector<uint64_t> offsets;
+  for (const Tensor* tensor : tensors) {
+    offsets.push_back(num_bytes);
+    num_bytes += round_up<uint64_t>(tensor->mapping().span_bytes(), 256);
+  }
+  const Result<std::shared_ptr<Buffer>> buffer = backend.allocate(num_bytes);
+  ASSERT_TRUE(buffer);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    *tensors[i] = Tensor(*buffer, offsets[i], tensors[i]->dtype(), tensors[i]->mapping());
+  }
+}
+
+// Six products of the same cols: where x of all lies without gaps, their code is one.
+TEST(Kernels, ProductsOfOneDispatchShareTheirCode) {
+  const auto gpu = watched_gpu();
+  SKEIN_NEED_GPU(gpu);
+  const std::unique_ptr<Backend> backend = make_webgpu_backend_on(*gpu);
+  for (const uint32_t max_tokens : {1u, 2u}) {
+    Layer layer(*backend, 1);
+    LayerWeights& w = layer.weights.layers[0];
+    Tensor* const tensors[] = {&w.receptance, &w.key, &w.value, &w.w1, &w.a1, &w.g1};
+    share_buffer(*backend, tensors);
+    layer.work = poisoned_workspace(*backend, layer.dims, max_tokens, 1, ActivationLayout::kPacked);
+    watched.clear();
+    backend->project_in(layer.args());
+    const Status status = backend->finish();
+    ASSERT_TRUE(status) << status.error().message;
+    ASSERT_THAT(watched.shaders, SizeIs(1));
+    const bool are_twins = max_tokens == 1;
+    EXPECT_THAT(watched.shaders[0], HasSubstr("fn run_0("));
+    EXPECT_EQ(watched.shaders[0].find("fn run_1(") == std::string::npos, are_twins);
+    EXPECT_EQ(watched.shaders[0].find("fn store_0_5(") != std::string::npos, are_twins);
+  }
 }
 
 // Whatever the user's environment says.

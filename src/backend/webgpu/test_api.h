@@ -17,6 +17,7 @@ namespace skein::webgpu::testing {
 struct Watched {
   // Labels in the order of the calls.
   std::vector<std::string> pipelines, passes, groups;
+  std::vector<std::string> shaders;  // their texts
   // Buffers that are made before the device has no memory left; negative: no end of it.
   int buffers_left = -1;
 
@@ -47,6 +48,14 @@ inline WGPUBuffer create_buffer(WGPUDevice device, const WGPUBufferDescriptor* d
   return buffer;
 }
 
+inline WGPUShaderModule create_shader(WGPUDevice device,
+                                      const WGPUShaderModuleDescriptor* descriptor,
+                                      WGPUShaderRuntimeChecks checks) {
+  const auto* source = reinterpret_cast<const WGPUShaderSourceWGSL*>(descriptor->nextInChain);
+  watched.shaders.push_back(text_of(source->code));
+  return real->DeviceCreateShaderModuleTrusted(device, descriptor, checks);
+}
+
 inline WGPUComputePipeline create_pipeline(WGPUDevice device,
                                            const WGPUComputePipelineDescriptor* descriptor) {
   watched.pipelines.push_back(text_of(descriptor->label));
@@ -73,6 +82,7 @@ inline const WgpuApi& watching_api() {
     WgpuApi watching = **loaded;
     watching.AdapterRequestDevice = internal::request_device;
     watching.DeviceCreateBuffer = internal::create_buffer;
+    watching.DeviceCreateShaderModuleTrusted = internal::create_shader;
     watching.DeviceCreateComputePipeline = internal::create_pipeline;
     watching.CommandEncoderBeginComputePass = internal::begin_pass;
     watching.ComputePassEncoderPushDebugGroup = internal::push_group;
