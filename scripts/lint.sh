@@ -2,7 +2,8 @@
 # Arrows, sizes, documents, format, then clang-tidy. Called by `./dev lint [--all]`.
 #
 # clang-tidy takes some ten seconds a file, so it reads only files that differ from the commit SKEIN_LINT_BASE (default
-# HEAD), headers by way of the .cc files beside them; --all reads every source but the tests, which are read when changed.
+# HEAD), headers by way of the .cc files beside them; --all reads every source but the tests, which are read when changed. It
+# reads them as the preset `lint` compiles them, a folder's sources as one: names of a folder must not clash (CONTRIBUTING.md).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -37,16 +38,19 @@ changed_sources() {
     done
   done | sort -u
 }
-known() { grep -Fxf <(sed -n 's/^ *"file": "\(.*\.cc\)".*/\1/p' build/dev/compile_commands.json | sed "s|^$root/||" | sort -u) || true; }
+# What the preset compiles.
+compiled() { sed -n "s|^ *\"file\": \"$root/\(.*\)\".*|\1|p" "build/$1/compile_commands.json" | sort -u; }
 
 if [[ $scope == all ]]; then
-  mapfile -t sources < <(scripts/cpp_files.sh src | grep -v '_test\.cc$' | known)
+  preset=lint
+  mapfile -t sources < <(compiled lint | grep -v /embedded_shaders)
 else
-  mapfile -t sources < <(changed_sources | known)
+  preset=dev
+  mapfile -t sources < <(changed_sources | grep -Fxf <(compiled dev) || true)
 fi
 if [[ ${#sources[@]} -gt 0 ]]; then
-  say "clang-tidy on ${#sources[@]} files"
-  printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(getconf _NPROCESSORS_ONLN)" clang-tidy-14 -p build/dev --quiet \
+  say "clang-tidy on ${#sources[@]} files of the preset $preset"
+  printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(getconf _NPROCESSORS_ONLN)" clang-tidy-14 -p "build/$preset" --quiet \
     --extra-arg=-Wno-unknown-warning-option 2>build/tidy.err >&2 || status=1
   # Its count of suppressed warnings says nothing; anything else on stderr does.
   grep -Ev '^[0-9]+ warnings? generated|^Suppressed|^Use -header-filter' build/tidy.err >&2 || true

@@ -19,7 +19,7 @@
 namespace skein::cli {
 namespace {
 
-struct Flags {
+struct BenchFlags {
   LoadOptions load;
   MeasureOptions measure;
   CLI::Option* models = nullptr;
@@ -61,7 +61,7 @@ std::string type_of(const Rwkv7& rwkv7) {
 }
 
 // Every combination that the flags ask for, model by model.
-std::vector<LoadOptions> list_cases(const Flags& flags) {
+std::vector<LoadOptions> list_cases(const BenchFlags& flags) {
   const auto texts_or_none = [](const CLI::Option& option) {
     std::vector<std::string> values = texts(option);
     if (values.empty()) values.emplace_back();
@@ -249,7 +249,7 @@ std::string bench_text(const std::vector<BenchResult>& results) {
   return text;
 }
 
-Status run(const Flags& flags) {
+Status run(const BenchFlags& flags) {
   if (flags.measure.num_prefill == 0 && flags.measure.num_decode == 0) {
     return error("nothing to measure: --prefill and --tokens are both 0");
   }
@@ -262,7 +262,7 @@ Status run(const Flags& flags) {
   return flags.json ? write_json(bench_json(results)) : write_stdout(bench_text(results));
 }
 
-void add_options(CLI::App& command, Flags& flags) {
+void add_options(CLI::App& command, BenchFlags& flags) {
   command
       .add_option("--prefill", flags.measure.num_prefill,
                   "Tokens of the prefill test; 0: none (512)")
@@ -307,7 +307,7 @@ void add_options(CLI::App& command, Flags& flags) {
 }  // namespace
 
 void add_bench_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<BenchFlags>();
   CLI::App& command = *app.add_subcommand("bench", "Measure prefill and decode");
   add_options(command, *flags);
   add_backend_options(command, flags->load);

@@ -25,7 +25,7 @@ constexpr std::string_view kHelp =
     "  /help       this list\n"
     "Ctrl-C ends an answer; at the prompt, Ctrl-C twice or Ctrl-D leaves.\n";
 
-struct Flags {
+struct ChatFlags {
   LoadOptions load;
   std::string state_path;
   GenerateOptions generate;
@@ -203,7 +203,7 @@ Status converse(Chat& chat) {
   }
 }
 
-Status run(const Flags& flags) {
+Status run(const ChatFlags& flags) {
   SKEIN_ASSIGN_OR_RETURN(auto model, load_model(flags.load));
   const ModelInfo& info = model->info();
   if (!info.chat_template.empty() && !is_rwkv_template(info.chat_template)) {
@@ -223,7 +223,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_chat_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ChatFlags>();
   flags->generate.max_tokens = 1024;
   CLI::App& command = *app.add_subcommand("chat", "Talk with a model");
   add_generate_options(command, flags->generate);

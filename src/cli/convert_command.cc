@@ -18,13 +18,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Flags {
+struct ConvertFlags {
   std::string input, output, vocab_path;
   std::string type;  // empty: as the format has it
   bool json = false;
 };
 
-struct Outcome {
+struct ConvertOutcome {
   std::string source_format, vocabulary;  // where that is; empty: nowhere
   ConvertSummary summary;
   double seconds = 0;
@@ -39,7 +39,7 @@ Result<FileFormat> format_of(const std::string& path) {
 }
 
 // Writing a model over itself would lose it.
-Status check_output(const Flags& flags) {
+Status check_output(const ConvertFlags& flags) {
   std::error_code ignored;
   if (!fs::equivalent(flags.input, flags.output, ignored)) return {};
   return error("{}: expected another file than the model to write to", flags.output);
@@ -68,8 +68,8 @@ Result<std::string> keep_vocabulary(const std::string& output, FileFormat format
   return internal::write_vocabulary(output, *tokenizer);
 }
 
-Result<Outcome> convert(const Flags& flags) {
-  Outcome outcome;
+Result<ConvertOutcome> convert(const ConvertFlags& flags) {
+  ConvertOutcome outcome;
   ConvertOptions options;
   SKEIN_ASSIGN_OR_RETURN(options.format, format_of(flags.output));
   SKEIN_RETURN_IF_ERROR(check_output(flags));
@@ -93,7 +93,7 @@ Result<Outcome> convert(const Flags& flags) {
   return outcome;
 }
 
-Status print_json(const Flags& flags, const Outcome& outcome) {
+Status print_json(const ConvertFlags& flags, const ConvertOutcome& outcome) {
   Json json;
   json["model"] = flags.input;
   json["format"] = outcome.source_format;
@@ -106,7 +106,7 @@ Status print_json(const Flags& flags, const Outcome& outcome) {
   return write_json(json);
 }
 
-Status print_text(const Flags& flags, const Outcome& outcome) {
+Status print_text(const ConvertFlags& flags, const ConvertOutcome& outcome) {
   return write_stdout(
       fmt::format("converted        {}, {}\n"
                   "written          {}, {} in {} tensors, {:.1f} s\n"
@@ -117,8 +117,8 @@ Status print_text(const Flags& flags, const Outcome& outcome) {
                   outcome.vocabulary.empty() ? "none: name one with --vocab" : outcome.vocabulary));
 }
 
-Status run(const Flags& flags) {
-  SKEIN_ASSIGN_OR_RETURN(const Outcome outcome, convert(flags));
+Status run(const ConvertFlags& flags) {
+  SKEIN_ASSIGN_OR_RETURN(const ConvertOutcome outcome, convert(flags));
   for (const std::string& warning : outcome.summary.warnings) {
     say(fmt::format("warning: {}", warning));
   }
@@ -128,7 +128,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_convert_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ConvertFlags>();
   CLI::App& command =
       *app.add_subcommand("convert", "Write a model of any format as .safetensors or .gguf");
   command.add_option("in", flags->input, "The model: .pth, .safetensors, .gguf, or an index")

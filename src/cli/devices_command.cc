@@ -13,7 +13,7 @@
 namespace skein::cli {
 namespace {
 
-struct Flags {
+struct DevicesFlags {
   bool json = false;
 };
 
@@ -101,7 +101,7 @@ std::string backend_text(const Entry& entry) {
                      to_string(backend.state_layout()), table.to_text());
 }
 
-Status run(const Flags& flags) {
+Status run(const DevicesFlags& flags) {
   const Machine machine = describe_machine();
   const std::vector<Entry> entries = make_all_backends();
   if (flags.json) {
@@ -122,7 +122,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_devices_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<DevicesFlags>();
   CLI::App& command = *app.add_subcommand("devices", "Show the machine, its backends and kernels");
   add_json_option(command, flags->json);
   add_examples(command,

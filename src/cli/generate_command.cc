@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kMaxPromptBytes = size_t{1} << 28;
 
-struct Flags {
+struct GenerateFlags {
   LoadOptions load;
   std::string state_path;
   GenerateOptions generate;
@@ -22,7 +22,7 @@ struct Flags {
 };
 
 // The arguments with a space between, or all of stdin.
-Result<std::string> read_prompt(const Flags& flags) {
+Result<std::string> read_prompt(const GenerateFlags& flags) {
   if (flags.prompt->count() != 0) return fmt::format("{}", fmt::join(texts(*flags.prompt), " "));
   if (stdin_is_terminal()) {
     return error("no prompt: give it as an argument or on stdin; see skein generate --help");
@@ -71,7 +71,7 @@ void say_stats(const GenerateStats& stats, uint64_t seed) {
 }
 
 // Streams the text; on a terminal the prompt stands before it and a newline behind it.
-Status stream(Session& session, const std::string& prompt, const Flags& flags,
+Status stream(Session& session, const std::string& prompt, const GenerateFlags& flags,
               GenerateOptions options) {
   const bool echo = flags.echo || (stdout_is_terminal() && flags.prompt->count() != 0);
   Status written;
@@ -92,7 +92,7 @@ Status stream(Session& session, const std::string& prompt, const Flags& flags,
   return {};
 }
 
-Status run(const Flags& flags) {
+Status run(const GenerateFlags& flags) {
   SKEIN_ASSIGN_OR_RETURN(const std::string prompt, read_prompt(flags));
   SKEIN_ASSIGN_OR_RETURN(auto model, load_model(flags.load));
   SKEIN_ASSIGN_OR_RETURN(Session session, make_session(std::move(model), flags.state_path));
@@ -117,7 +117,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_generate_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<GenerateFlags>();
   CLI::App& command = *app.add_subcommand("generate", "Continue a text");
   flags->prompt = add_texts(command, "prompt", "Text to continue; stdin where there is none");
   add_generate_options(command, flags->generate);

@@ -17,7 +17,7 @@
 namespace skein::cli {
 namespace {
 
-struct Flags {
+struct InspectFlags {
   LoadOptions load;
   bool json = false;
   bool quant_error = false;
@@ -30,7 +30,7 @@ struct Packed {
   std::optional<VerifiedModel> verified;
 };
 
-Result<std::optional<Packed>> read_packed(const Flags& flags, const std::string& path) {
+Result<std::optional<Packed>> read_packed(const InspectFlags& flags, const std::string& path) {
   SKEIN_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(path));
   std::optional<Packed> packed;
   if (file.packed() != nullptr) packed = {std::string(kPackedVersion), file.packed()->source, {}};
@@ -180,7 +180,7 @@ std::string errors_text(const std::vector<QuantError>& errors) {
   return "\n" + table.to_text();
 }
 
-Status run(const Flags& flags) {
+Status run(const InspectFlags& flags) {
   if (flags.quant_error && !flags.load.loras.empty()) {
     return error("--quant-error: expected weights as the file has them, found --lora");
   }
@@ -207,7 +207,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_inspect_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InspectFlags>();
   CLI::App& command = *app.add_subcommand("inspect", "Show what a model is made of");
   add_json_option(command, flags->json);
   command.add_flag("--quant-error", flags->quant_error,

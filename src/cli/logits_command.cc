@@ -11,7 +11,7 @@
 namespace skein::cli {
 namespace {
 
-struct Flags {
+struct LogitsFlags {
   LoadOptions load;
   std::string state_path;
   std::string ids;
@@ -19,7 +19,7 @@ struct Flags {
   uint32_t chunk = 0;
 };
 
-Status run(const Flags& flags) {
+Status run(const LogitsFlags& flags) {
   const std::vector<uint32_t> ids = split_numbers(flags.ids);
   SKEIN_ASSIGN_OR_RETURN(auto model, load_model(flags.load));
   const uint32_t num_vocab = model->info().num_vocab;
@@ -44,7 +44,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_logits_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<LogitsFlags>();
   CLI::App& command = *app.add_subcommand("logits", "Write the logits after every token");
   command.add_option("--ids", flags->ids, "Token ids, run from the empty state")
       ->required()

@@ -10,14 +10,15 @@
 #include "engine/impl.h"
 
 namespace skein::cli {
-namespace {
-
-constexpr uint32_t kWarmUpTokens = 8;
-constexpr uint32_t kChunk = 512;  // tokens that prefill runs at once
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
+
+namespace {
+
+constexpr uint32_t kWarmUpTokens = 8;
+constexpr uint32_t kChunk = 512;  // tokens that prefill runs at once
 
 // Zero elements among the first num_cols of one token's row of an activation.
 Result<uint64_t> count_zeros(Backend& backend, const Activation& activation) {

@@ -6,6 +6,7 @@
 // operation (that is the profiler's).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,6 +21,8 @@
 namespace skein::cli {
 
 inline constexpr uint32_t kMaxBenchBatch = 256;
+
+double seconds_since(std::chrono::steady_clock::time_point start);
 
 struct MeasureOptions {
   uint32_t num_prefill = 512;  // 0: no prefill test

@@ -10,7 +10,7 @@
 namespace skein::cli {
 namespace {
 
-constexpr uint64_t kMaxTextBytes = uint64_t{64} << 20;
+constexpr uint64_t kMaxSampleBytes = uint64_t{64} << 20;
 constexpr uint64_t kMinTokens = 8;
 
 }  // namespace
@@ -18,7 +18,7 @@ constexpr uint64_t kMinTokens = 8;
 Result<NeuronProfile> profile_neurons(const ModelFile& file, Backend& backend,
                                       const Rwkv7::LoadOptions& options, const Tokenizer& tokenizer,
                                       const std::string& text_path) {
-  SKEIN_ASSIGN_OR_RETURN(const std::string text, read_text_file(text_path, kMaxTextBytes));
+  SKEIN_ASSIGN_OR_RETURN(const std::string text, read_text_file(text_path, kMaxSampleBytes));
   SKEIN_ASSIGN_OR_RETURN(const std::vector<uint32_t> ids, tokenizer.encode(text));
   if (ids.size() < kMinTokens) {
     return error("{}: expected at least {} tokens to count neurons over, found {}", text_path,

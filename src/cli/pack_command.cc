@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Flags {
+struct PackFlags {
   LoadOptions load;
   std::string output;
   std::string neurons_text_path;  // empty: neurons stay in the file's order
@@ -31,7 +31,7 @@ struct Flags {
 };
 
 // What a user wants to know of a packed file.
-struct Outcome {
+struct PackOutcome {
   std::string model, output, plan, vocabulary;
   PackSummary summary;
   std::optional<NeuronProfile> neurons;
@@ -47,9 +47,9 @@ Status check_output(const std::string& model, const std::string& output) {
 }
 
 // Into options.neurons, where the flags ask for it.
-Status order_neurons(const Flags& flags, const ModelFile& file, Backend& backend,
+Status order_neurons(const PackFlags& flags, const ModelFile& file, Backend& backend,
                      const std::optional<Tokenizer>& tokenizer, Rwkv7::LoadOptions& options,
-                     Outcome& outcome) {
+                     PackOutcome& outcome) {
   if (flags.neurons_text_path.empty()) return {};
   if (!tokenizer) {
     return error(
@@ -63,8 +63,8 @@ Status order_neurons(const Flags& flags, const ModelFile& file, Backend& backend
   return {};
 }
 
-Result<Outcome> pack(const Flags& flags) {
-  Outcome outcome;
+Result<PackOutcome> pack(const PackFlags& flags) {
+  PackOutcome outcome;
   outcome.output = flags.output;
   outcome.model = flags.load.model_path;
   if (outcome.model.empty()) {
@@ -117,7 +117,7 @@ Result<Outcome> pack(const Flags& flags) {
   return outcome;
 }
 
-Status print_json(const Outcome& outcome) {
+Status print_json(const PackOutcome& outcome) {
   Json json;
   json["model"] = outcome.model;
   json["output"] = outcome.output;
@@ -132,7 +132,7 @@ Status print_json(const Outcome& outcome) {
   return write_json(json);
 }
 
-Status print_text(const Outcome& outcome) {
+Status print_text(const PackOutcome& outcome) {
   const std::string vocabulary =
       outcome.vocabulary.empty()
           ? fmt::format("none beside it: looked for {}, or name one with --vocab",
@@ -152,8 +152,8 @@ Status print_text(const Outcome& outcome) {
       vocabulary, outcome.neurons ? neurons_text(*outcome.neurons) : ""));
 }
 
-Status run(const Flags& flags) {
-  SKEIN_ASSIGN_OR_RETURN(const Outcome outcome, pack(flags));
+Status run(const PackFlags& flags) {
+  SKEIN_ASSIGN_OR_RETURN(const PackOutcome outcome, pack(flags));
   for (const std::string& warning : outcome.summary.warnings) {
     say(fmt::format("warning: {}", warning));
   }
@@ -163,7 +163,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_pack_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PackFlags>();
   CLI::App& command =
       *app.add_subcommand("pack", "Write a model in its planned layouts, for loading at once");
   command.add_option("-o,--output", flags->output, "The file to write, .safetensors")

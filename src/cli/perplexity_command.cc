@@ -19,9 +19,9 @@ namespace {
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
 // Tokens whose logits of the other model are kept for comparison: 33 MB with the World vocabulary.
-constexpr size_t kChunk = 128;
+constexpr size_t kScoreChunk = 128;
 
-struct Flags {
+struct PerplexityFlags {
   LoadOptions load;
   std::string text_path;
   std::string against;
@@ -54,7 +54,7 @@ Result<std::string> read_text(const std::string& path) {
 }
 
 // The model itself, unless a flag says otherwise.
-LoadOptions other_model(const Flags& flags) {
+LoadOptions other_model(const PerplexityFlags& flags) {
   LoadOptions options = flags.load;
   // Another file is taken as it lies: --quant of the one asks how far it is from the other.
   if (!flags.against.empty()) {
@@ -89,8 +89,8 @@ class Scorer {
   Result<Score> run(std::span<const uint32_t> ids) {
     ProgressBar bar("perplexity");
     const size_t num_predicted = ids.size() - 1;
-    for (size_t begin = 0; begin < num_predicted; begin += kChunk) {
-      const size_t count = std::min(kChunk, num_predicted - begin);
+    for (size_t begin = 0; begin < num_predicted; begin += kScoreChunk) {
+      const size_t count = std::min(kScoreChunk, num_predicted - begin);
       SKEIN_RETURN_IF_ERROR(run_chunk(ids.subspan(begin, count), ids.subspan(begin + 1, count)));
       const auto done = static_cast<double>(begin + count);
       bar.update(done / static_cast<double>(num_predicted),
@@ -129,7 +129,7 @@ class Scorer {
 
   Session& session_;
   Session* other_;
-  std::vector<float> other_logits_;    // [kChunk][N]
+  std::vector<float> other_logits_;    // [kScoreChunk][N]
   std::vector<double> log_p_, log_q_;  // [N]
   Score score_;
 };
@@ -169,7 +169,7 @@ std::string score_text(const Score& score, bool compares) {
   return text;
 }
 
-Status run(const Flags& flags) {
+Status run(const PerplexityFlags& flags) {
   SKEIN_ASSIGN_OR_RETURN(const std::string text, read_text(flags.text_path));
   if (text.empty()) return error("{}: expected text, found an empty file", flags.text_path);
   SKEIN_ASSIGN_OR_RETURN(const std::shared_ptr<Model> model, load_model(flags.load));
@@ -193,7 +193,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_perplexity_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PerplexityFlags>();
   CLI::App& command = *app.add_subcommand("perplexity", "Score how well a text is predicted");
   command.add_option("textfile", flags->text_path, "Text; - is stdin")->required();
   command

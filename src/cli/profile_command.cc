@@ -15,7 +15,7 @@
 namespace skein::cli {
 namespace {
 
-struct Flags {
+struct ProfileFlags {
   LoadOptions load;
   ProfileOptions profile;
   std::string markdown, svg;  // files; empty: none
@@ -26,7 +26,7 @@ Status write_text(const std::string& path, const std::string& text) {
   return write_file_atomically(path, std::as_bytes(std::span(text)));
 }
 
-Status run(const Flags& flags) {
+Status run(const ProfileFlags& flags) {
   std::string path = flags.load.model_path;
   if (path.empty()) {
     SKEIN_ASSIGN_OR_RETURN(path, default_model_path());
@@ -66,7 +66,7 @@ void add_model(CLI::App& command, LoadOptions& load) {
   add_backend_options(command, load);
 }
 
-void add_output(CLI::App& command, Flags& flags) {
+void add_output(CLI::App& command, ProfileFlags& flags) {
   add_json_option(command, flags.json);
   command.add_option("--markdown", flags.markdown, "Also write the tables to FILE")
       ->check(file_name())
@@ -79,7 +79,7 @@ void add_output(CLI::App& command, Flags& flags) {
 }  // namespace
 
 void add_profile_command(CLI::App& app, Action& action) {
-  const auto flags = std::make_shared<Flags>();
+  const auto flags = std::make_shared<ProfileFlags>();
   CLI::App& command = *app.add_subcommand("profile", "Measure the six ideas and every layout");
   command.add_option("-n,--tokens", flags->profile.num_decode, "Tokens of a decode sample (32)")
       ->check(whole_number(1, 1u << 16))

@@ -13,9 +13,9 @@
 namespace skein::cli {
 namespace {
 
-constexpr size_t kMaxTextBytes = size_t{1} << 30;
+constexpr size_t kMaxInputBytes = size_t{1} << 30;
 
-struct Flags {
+struct TokenizeFlags {
   LoadOptions load;
   CLI::Option* text = nullptr;
   std::string decode;
@@ -40,12 +40,12 @@ Result<Tokenizer> load_tokenizer(const LoadOptions& options) {
   return Tokenizer::load(path);
 }
 
-Result<std::string> read_text(const Flags& flags) {
+Result<std::string> read_text(const TokenizeFlags& flags) {
   if (flags.text->count() != 0) return fmt::format("{}", fmt::join(texts(*flags.text), " "));
   if (stdin_is_terminal()) {
     return error("no text: give it as an argument or on stdin; see skein tokenize --help");
   }
-  return read_stdin(kMaxTextBytes);
+  return read_stdin(kMaxInputBytes);
 }
 
 // A token on one line, in full: what is no printable ASCII as \xNN.
@@ -84,7 +84,7 @@ Status write_tokens(const Tokenizer& tokenizer, const std::vector<uint32_t>& ids
   return write_stdout(lines);
 }
 
-Status run(const Flags& flags) {
+Status run(const TokenizeFlags& flags) {
   SKEIN_ASSIGN_OR_RETURN(const Tokenizer tokenizer, load_tokenizer(flags.load));
   if (!flags.decode.empty()) {
     const std::vector<uint32_t> ids = split_numbers(flags.decode);
@@ -98,7 +98,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_tokenize_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TokenizeFlags>();
   CLI::App& command = *app.add_subcommand("tokenize", "Show the tokens of a text");
   flags->text = add_texts(command, "text", "Text to tokenize; stdin where there is none");
   command.add_option("--decode", flags->decode, "The other way: the bytes of these ids")

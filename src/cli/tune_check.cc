@@ -13,10 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // What the system could still give away; 0 where it does not say.
 uint64_t available_memory_bytes() {
   std::ifstream file("/proc/meminfo");

@@ -24,7 +24,7 @@ constexpr double kMaxBudgetSeconds = 86'400;
 // Single products have this part of the budget, whole models the rest.
 constexpr double kProductShare = 0.6;
 
-struct Flags {
+struct TuneFlags {
   LoadOptions load;
   double budget_seconds = 60;
   std::string path;
@@ -123,7 +123,7 @@ Status check_output(const std::string& path) {
 }
 
 // Adds to the file that is there already, if it is of the same machine, and replaces it otherwise.
-Status write_plan(const Flags& flags, const PlanKey& key, const Model& model,
+Status write_plan(const TuneFlags& flags, const PlanKey& key, const Model& model,
                   TuneOutcome& outcome) {
   PlanFile file = make_plan_file(outcome.report);
   file.key = key;
@@ -152,7 +152,7 @@ bool has_time_for_variants(double load_seconds, double check_seconds) {
   return kLoads * load_seconds < check_seconds;
 }
 
-Result<TuneOutcome> tune(const Flags& flags, const LoadOptions& load,
+Result<TuneOutcome> tune(const TuneFlags& flags, const LoadOptions& load,
                          const std::shared_ptr<Model>& model, double load_seconds) {
   TuneOutcome outcome;
   const Rwkv7& rwkv7 = *model->impl().rwkv7;
@@ -180,7 +180,7 @@ Result<TuneOutcome> tune(const Flags& flags, const LoadOptions& load,
   return outcome;
 }
 
-Status run(const Flags& flags) {
+Status run(const TuneFlags& flags) {
   const Clock::time_point start = Clock::now();
   SKEIN_RETURN_IF_ERROR(check_output(flags.path));
   LoadOptions load = flags.load;
@@ -209,7 +209,7 @@ Status run(const Flags& flags) {
 }  // namespace
 
 void add_tune_command(CLI::App& app, Action& action) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TuneFlags>();
   flags->load.plan_path = "none";
   CLI::App& command =
       *app.add_subcommand("tune", "Measure layouts on this machine and write the fastest plan");

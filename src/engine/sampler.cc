@@ -15,7 +15,7 @@ constexpr float kFadedCount = 1e-30f;
 // Working memory, grown to the largest vocabulary that the thread has sampled from.
 struct Scratch {
   std::vector<float> penalized;
-  Weights weights;
+  TokenWeights weights;
   Candidates candidates;
 };
 

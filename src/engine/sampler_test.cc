@@ -59,7 +59,7 @@ std::vector<double> expected_weights(const std::vector<float>& logits,
 
 std::vector<uint32_t> kept_ids(const std::vector<float>& logits, const SamplerOptions& options) {
   const Peak peak = find_peak(logits);
-  Weights weights;
+  TokenWeights weights;
   if (options.top_p < 1) weights.assign(logits, peak.logit, 1);
   Candidates kept;
   keep_candidates(logits, peak.logit, {options.top_k, options.top_p, options.min_p}, weights, kept);
@@ -319,7 +319,7 @@ TEST(SamplerTest, UsesTheDocumentedRandomNumbers) {
 }
 
 TEST(WeightsTest, DrawNeverTakesAZeroWeight) {
-  Weights weights;
+  TokenWeights weights;
   std::vector<float> logits(700, -kInf);
   logits[10] = 0;
   logits[300] = 0;

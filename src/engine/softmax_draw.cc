@@ -118,7 +118,7 @@ struct Histogram {
 // The candidates that `chosen(logit)` picks, with their weights; weight 0 where only the count
 // matters.
 template <typename Predicate>
-std::vector<Ranked> members(const Candidates& candidates, const Weights* weights,
+std::vector<Ranked> members(const Candidates& candidates, const TokenWeights* weights,
                             Predicate chosen) {
   std::vector<Ranked> out;
   for (size_t i = 0; i < candidates.count(); ++i) {
@@ -130,7 +130,7 @@ std::vector<Ranked> members(const Candidates& candidates, const Weights* weights
 }
 
 // Finds where the ranking of few candidates meets the budget; nothing if together they do not.
-std::optional<Cut> find_cut_of_few(const Candidates& candidates, const Weights* weights,
+std::optional<Cut> find_cut_of_few(const Candidates& candidates, const TokenWeights* weights,
                                    const Budget& budget) {
   std::vector<Ranked> all = members(candidates, weights, [](float) { return true; });
   if (!budget.is_met_by(all.size(), weight_sum(all))) return std::nullopt;
@@ -139,7 +139,7 @@ std::optional<Cut> find_cut_of_few(const Candidates& candidates, const Weights* 
 
 // The same for many: the bucket by a histogram, the token inside it by selection.
 std::optional<Cut> find_cut_of_many(const Candidates& candidates, Histogram histogram,
-                                    const Weights* weights, Budget budget) {
+                                    const TokenWeights* weights, Budget budget) {
   for (size_t i = 0; i < candidates.count(); ++i) {
     Histogram::Bucket& bucket = histogram.buckets[histogram.bucket_of(candidates.logits()[i])];
     ++bucket.count;
@@ -200,7 +200,7 @@ float exp_nonpositive(float x) noexcept {
   return x > -87.0f ? scaled : 0.0f;
 }
 
-void Weights::assign(std::span<const float> logits, float peak, float scale) {
+void TokenWeights::assign(std::span<const float> logits, float peak, float scale) {
   DCHECK(std::isfinite(peak));
   const size_t num_blocks = ceil_div(logits.size(), kBlock);
   weights_.resize(num_blocks * kBlock);
@@ -223,7 +223,7 @@ void Weights::assign(std::span<const float> logits, float peak, float scale) {
   }
 }
 
-uint32_t Weights::draw(double u) const noexcept {
+uint32_t TokenWeights::draw(double u) const noexcept {
   double left = u * total_;
   size_t block = 0, last_block = 0;
   for (; block < sums_.size() && left >= sums_[block]; ++block) {
@@ -269,7 +269,7 @@ void Candidates::gather(std::span<const float> logits, float peak, float reach_n
 }
 
 void keep_candidates(std::span<const float> logits, float peak, const Filter& filter,
-                     const Weights& weights, Candidates& kept) {
+                     const TokenWeights& weights, Candidates& kept) {
   // p >= min_p * max p, as a distance of logits.
   const float min_p_reach =
       filter.min_p > 0 ? -std::log(filter.min_p) : std::numeric_limits<float>::max();
@@ -279,7 +279,7 @@ void keep_candidates(std::span<const float> logits, float peak, const Filter& fi
       .max_count = filter.top_k == 0 ? std::numeric_limits<uint64_t>::max() : filter.top_k,
       .max_sum = ranks_by_sum ? static_cast<double>(filter.top_p) * weights.total()
                               : std::numeric_limits<double>::infinity()};
-  const Weights* const ranked_weights = ranks_by_sum ? &weights : nullptr;
+  const TokenWeights* const ranked_weights = ranks_by_sum ? &weights : nullptr;
   // A small vocabulary is ranked as a whole.
   for (size_t round = logits.size() <= kFewTokens ? kReaches.size() : 0;; ++round) {
     const float reach =

@@ -22,8 +22,8 @@ Peak find_peak(std::span<const float> logits) noexcept;
 // e^x for x <= 0, with a relative error below 2e-7; 0 for NaN and below -87, where f32 ends.
 float exp_nonpositive(float x) noexcept;
 
-// Weights e^((logit - peak) * scale) and their total, ready for draws.
-class Weights {
+// TokenWeights e^((logit - peak) * scale) and their total, ready for draws.
+class TokenWeights {
  public:
   // peak is finite and no logit is larger. NaN weighs 0.
   void assign(std::span<const float> logits, float peak, float scale);
@@ -81,6 +81,6 @@ struct Filter {
 // The tokens that pass all three filters (sampler.h, step 3), at least one. `peak` is finite.
 // `weights` are those of `logits` at scale 1 where filter.top_p < 1; otherwise they are not read.
 void keep_candidates(std::span<const float> logits, float peak, const Filter& filter,
-                     const Weights& weights, Candidates& kept);
+                     const TokenWeights& weights, Candidates& kept);
 
 }  // namespace skein

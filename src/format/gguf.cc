@@ -70,7 +70,7 @@ constexpr std::array kTensorTypes = {
 };
 
 // A tensor as the file describes it.
-struct Record {
+struct TensorRecord {
   std::string name;
   FileDType dtype = FileDType::kF32;
   std::vector<uint64_t> shape;  // slowest axis first
@@ -87,9 +87,9 @@ class Parser {
     SKEIN_RETURN_IF_ERROR(read_head());
     for (uint64_t i = 0; i < num_metadata_; ++i) SKEIN_RETURN_IF_ERROR(read_metadatum());
     SKEIN_ASSIGN_OR_RETURN(const uint64_t alignment, read_alignment());
-    std::vector<Record> records;
+    std::vector<TensorRecord> records;
     for (uint64_t i = 0; i < num_tensors_; ++i) {
-      SKEIN_ASSIGN_OR_RETURN(Record record, read_tensor(alignment));
+      SKEIN_ASSIGN_OR_RETURN(TensorRecord record, read_tensor(alignment));
       records.push_back(std::move(record));
     }
     SKEIN_RETURN_IF_ERROR(place(std::move(records), alignment));
@@ -200,8 +200,8 @@ class Parser {
     return *alignment;
   }
 
-  Result<Record> read_tensor(uint64_t alignment) {
-    Record record;
+  Result<TensorRecord> read_tensor(uint64_t alignment) {
+    TensorRecord record;
     record.name = read_text();
     const auto rank = reader_.read<uint32_t>();
     if (!reader_.ok()) return cut_short("the list of tensors");
@@ -248,14 +248,15 @@ class Parser {
   }
 
   // Gives every tensor its bytes. Law: afterwards none reaches into another one or outside.
-  Status place(std::vector<Record> records, uint64_t alignment) {
+  Status place(std::vector<TensorRecord> records, uint64_t alignment) {
     const uint64_t begin = round_up(reader_.position(), alignment);
     const uint64_t data_bytes = begin > file_.size() ? 0 : file_.size() - begin;
-    std::stable_sort(records.begin(), records.end(), [](const Record& a, const Record& b) {
-      return a.offset_bytes < b.offset_bytes;
-    });
+    std::stable_sort(records.begin(), records.end(),
+                     [](const TensorRecord& a, const TensorRecord& b) {
+                       return a.offset_bytes < b.offset_bytes;
+                     });
     uint64_t end_bytes = 0;
-    for (Record& record : records) {
+    for (TensorRecord& record : records) {
       const std::string quoted = quote_name(record.name);
       if (record.offset_bytes > data_bytes || record.num_bytes > data_bytes - record.offset_bytes) {
         return error(

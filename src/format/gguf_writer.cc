@@ -18,8 +18,8 @@ namespace skein {
 namespace {
 
 constexpr uint32_t kVersion = 3;
-constexpr uint64_t kPieceBytes = uint64_t{2} << 20;  // what is shorter is gathered
-constexpr uint64_t kMaxDataBytes = uint64_t{1} << 62;
+constexpr uint64_t kGatherBytes = uint64_t{2} << 20;  // what is shorter is gathered
+constexpr uint64_t kMaxTensorBytes = uint64_t{1} << 62;
 
 // Little-endian numbers and strings with their length in front.
 class TextBuilder {
@@ -113,7 +113,7 @@ Result<GgufWriter> GgufWriter::create(const std::string& path, std::span<const G
                    quote_name(tensor.name));
     }
     const auto data_bytes = tensor_bytes(tensor.dtype, tensor.shape);
-    if (!data_bytes || *data_bytes > kMaxDataBytes - offset_bytes) {
+    if (!data_bytes || *data_bytes > kMaxTensorBytes - offset_bytes) {
       return error("{}: tensor {}: expected less than 2^62 bytes of data, found {} [{}]", path,
                    quote_name(tensor.name), file_dtype_name(tensor.dtype),
                    fmt::join(tensor.shape, ", "));
@@ -140,9 +140,9 @@ Result<GgufWriter> GgufWriter::create(const std::string& path, std::span<const G
 }
 
 Status GgufWriter::append(std::span<const std::byte> bytes) {
-  if (pending_.size() + bytes.size() >= kPieceBytes) {
+  if (pending_.size() + bytes.size() >= kGatherBytes) {
     SKEIN_RETURN_IF_ERROR(flush());
-    if (bytes.size() >= kPieceBytes) return file_.write(bytes);
+    if (bytes.size() >= kGatherBytes) return file_.write(bytes);
   }
   pending_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   return {};

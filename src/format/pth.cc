@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/bits.h"
+#include "format/byte_reader.h"
 #include "format/safetensors.h"
 #include "format/safetensors_header.h"
 #include "format/torch_pickle.h"
@@ -16,10 +17,6 @@ namespace skein {
 namespace {
 
 constexpr std::string_view kPickleName = "data.pkl";
-
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 
 // Entries by name.
 class Archive {

@@ -17,8 +17,6 @@ namespace {
 // The data is little-endian; readers of it do not swap.
 static_assert(std::endian::native == std::endian::little);
 
-constexpr uint64_t kLengthBytes = 8;  // of the header length in front of everything
-
 uint64_t read_u64(std::span<const std::byte> bytes) noexcept {
   uint64_t value = 0;
   for (size_t i = 0; i < sizeof(value); ++i) {
@@ -28,7 +26,7 @@ uint64_t read_u64(std::span<const std::byte> bytes) noexcept {
 }
 
 Result<uint64_t> read_header_bytes(std::span<const std::byte> file, const std::string& name) {
-  if (file.size() < kLengthBytes) {
+  if (file.size() < Safetensors::kLengthBytes) {
     return error("{}: expected a .safetensors file, found {} bytes, too few for its header length",
                  name, file.size());
   }
@@ -37,9 +35,9 @@ Result<uint64_t> read_header_bytes(std::span<const std::byte> file, const std::s
     return error("{}: expected a .safetensors header of at most {} bytes, found a length of {}",
                  name, Safetensors::kMaxHeaderBytes, header_bytes);
   }
-  if (header_bytes > file.size() - kLengthBytes) {
+  if (header_bytes > file.size() - Safetensors::kLengthBytes) {
     return error("{}: expected a header of {} bytes, found only {} (is the file cut short?)", name,
-                 header_bytes, file.size() - kLengthBytes);
+                 header_bytes, file.size() - Safetensors::kLengthBytes);
   }
   return header_bytes;
 }
@@ -124,10 +122,10 @@ Result<Safetensors> Safetensors::open(const std::string& path) {
 
 Result<Safetensors> Safetensors::parse(std::span<const std::byte> file, const std::string& name) {
   SKEIN_ASSIGN_OR_RETURN(const uint64_t header_bytes, read_header_bytes(file, name));
-  const auto* text = reinterpret_cast<const char*>(file.data() + kLengthBytes);
+  const auto* text = reinterpret_cast<const char*>(file.data() + Safetensors::kLengthBytes);
   SKEIN_ASSIGN_OR_RETURN(SafetensorsHeader header,
                          parse_safetensors_header({text, header_bytes}, name));
-  const std::span<const std::byte> data = file.subspan(kLengthBytes + header_bytes);
+  const std::span<const std::byte> data = file.subspan(Safetensors::kLengthBytes + header_bytes);
 
   SKEIN_RETURN_IF_ERROR(check_names(header.tensors, name));
   for (const HeaderTensor& tensor : header.tensors) {
@@ -148,7 +146,7 @@ Result<Safetensors> Safetensors::parse(std::span<const std::byte> file, const st
     const uint64_t length_bytes = tensor.end_bytes - tensor.begin_bytes;
     result.tensors_.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape),
                                data.subspan(tensor.begin_bytes, length_bytes),
-                               kLengthBytes + header_bytes + tensor.begin_bytes});
+                               Safetensors::kLengthBytes + header_bytes + tensor.begin_bytes});
   }
   result.by_name_ = order_by_name(std::span<const TensorInfo>(result.tensors_));
   return result;

@@ -36,6 +36,8 @@ class Safetensors {
  public:
   // The reference implementation's cap too; the largest known header is a few MB.
   static constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+  // Of the header's length, in front of everything.
+  static constexpr uint64_t kLengthBytes = 8;
   static constexpr size_t kMaxNameBytes = 1024;
   static constexpr size_t kMaxRank = 32;
   // A tensor with such a name is padding that SafetensorsWriter put between aligned tensors, since

@@ -29,7 +29,7 @@ enum class Expect : uint8_t {
   kMetadataValue,  // a string
 };
 
-const char* text_of(Expect expect) noexcept {
+const char* expected_text(Expect expect) noexcept {
   switch (expect) {
     case Expect::kHeader:
       return "an object";
@@ -194,7 +194,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool unexpected(std::string_view found) {
-    return fail("expected {}, found {}", text_of(expect_), found);
+    return fail("expected {}, found {}", expected_text(expect_), found);
   }
 
   bool begin_entry(string_t& name) {

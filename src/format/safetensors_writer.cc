@@ -16,7 +16,6 @@
 namespace skein {
 namespace {
 
-constexpr uint64_t kLengthBytes = 8;  // of the header length in front of everything
 constexpr uint64_t kMaxDataBytes = uint64_t{1} << 62;  // leaves room for padding and header
 
 // Data reaches the file in pieces of 2 MiB, each at a multiple of that: file systems with large
@@ -106,9 +105,11 @@ std::string header_text(std::string_view metadata, std::string_view tensors,
   std::string members = fmt::format("{}{}", metadata, tensors);
   if (!members.empty()) members.erase(0, 1);
   std::string text = fmt::format("{{{}}}", members);
-  text.resize(round_up(kLengthBytes + text.size(), alignment_bytes) - kLengthBytes, ' ');
+  text.resize(round_up(Safetensors::kLengthBytes + text.size(), alignment_bytes) -
+                  Safetensors::kLengthBytes,
+              ' ');
   std::string prefix;
-  for (uint64_t i = 0; i < kLengthBytes; ++i) {
+  for (uint64_t i = 0; i < Safetensors::kLengthBytes; ++i) {
     prefix += static_cast<char>((text.size() >> (8 * i)) & 0xffu);
   }
   return prefix + text;
@@ -165,8 +166,8 @@ Result<SafetensorsWriter> SafetensorsWriter::create(
   SKEIN_ASSIGN_OR_RETURN(const std::string member, metadata_member(metadata, path));
   SKEIN_ASSIGN_OR_RETURN(Frame frame, lay_out(path, tensors, options));
   const std::string text = header_text(member, frame.tensor_members, frame.alignment_bytes);
-  if (text.size() - kLengthBytes > Safetensors::kMaxHeaderBytes) {
-    return header_too_long(path, text.size() - kLengthBytes);
+  if (text.size() - Safetensors::kLengthBytes > Safetensors::kMaxHeaderBytes) {
+    return header_too_long(path, text.size() - Safetensors::kLengthBytes);
   }
   frame.header_bytes = text.size();
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "format/byte_reader.h"
 #include "format/pth.h"
 #include "format/safetensors.h"
 #include "format/safetensors_header.h"
@@ -18,10 +19,6 @@ namespace skein {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 
 // What the first bytes say.
 enum class Content : uint8_t { kSafetensors, kIndex, kZip, kGguf, kOther };

@@ -14,13 +14,13 @@ namespace {
 
 // Elements that are decoded at once: whole blocks of every codec, few enough for the first-level
 // cache.
-constexpr uint64_t kPieceElems = 1024;
+constexpr uint64_t kDecodeElems = 1024;
 
 void decode(const TensorInfo& tensor, uint64_t begin, uint64_t end, DType to, std::byte* out) {
   const FileBlock block = file_dtype_block(tensor.dtype);
-  alignas(64) std::array<float, kPieceElems> piece;
-  for (uint64_t i = begin; i < end; i += kPieceElems) {
-    const std::span<float> values(piece.data(), std::min(kPieceElems, end - i));
+  alignas(64) std::array<float, kDecodeElems> piece;
+  for (uint64_t i = begin; i < end; i += kDecodeElems) {
+    const std::span<float> values(piece.data(), std::min(kDecodeElems, end - i));
     decode_ggml_blocks(tensor.dtype, tensor.data.data() + i / block.elems * block.bytes, values);
     std::byte* target = out + i * element_bits(to) / 8;
     const std::span<const std::byte> bytes = std::as_bytes(std::span<const float>(values));
@@ -90,7 +90,7 @@ PlainTensor read_plain(const TensorInfo& tensor, DType to, std::vector<std::byte
   const uint64_t num_elems = tensor.data.size() / block.bytes * block.elems;
   room.resize(num_elems * element_bits(to) / 8);
   pool.run([&](uint32_t thread) {
-    const Range range = share_of(num_elems, kPieceElems, thread, pool.num_threads());
+    const Range range = share_of(num_elems, kDecodeElems, thread, pool.num_threads());
     decode(tensor, range.begin, range.end, to, room.data());
   });
   return {room, to, 0};

@@ -11,8 +11,8 @@ namespace skein {
 namespace {
 
 // Whole blocks of every codec, and room for their scales: at most four bytes for 32 cols.
-constexpr uint64_t kPieceCols = 512;
-constexpr uint64_t kScaleRoom = kPieceCols / 32 * 4;
+constexpr uint64_t kPartCols = 512;
+constexpr uint64_t kScaleRoom = kPartCols / 32 * 4;
 
 // The codes of a row from `cols.begin` on, a byte each.
 template <class Mapping>
@@ -30,9 +30,9 @@ void load_codes(const Mapping& mapping, const std::byte* data, uint32_t bits, ui
 void decode_row(const Tensor& weights, uint64_t row, std::span<float> out) noexcept {
   const DType dtype = weights.dtype();
   CHECK(is_quantized(dtype) && out.size() == weights.cols());
-  for (uint64_t col = 0; col < out.size(); col += kPieceCols) {
-    const Range cols{col, std::min<uint64_t>(col + kPieceCols, out.size())};
-    std::array<uint8_t, kPieceCols> codes;
+  for (uint64_t col = 0; col < out.size(); col += kPartCols) {
+    const Range cols{col, std::min<uint64_t>(col + kPartCols, out.size())};
+    std::array<uint8_t, kPartCols> codes;
     weights.mapping().visit([&](const auto& mapping) {
       load_codes(mapping, weights.host_data(), element_bits(dtype), row, cols, codes.data());
     });

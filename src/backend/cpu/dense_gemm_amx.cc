@@ -71,7 +71,7 @@ struct Scratch {
 };
 
 // One pass of one job.
-struct Pass {
+struct AmxPass {
   const DenseKernel& kernel;
   const DenseJob& job;
   Range rows;
@@ -104,7 +104,7 @@ SKEIN_AMX void round_row(const float* x, uint64_t num_cols, uint16_t* to) {
                      _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + c + 16)));
 }
 
-SKEIN_AMX void pack_x(const Pass& pass) {
+SKEIN_AMX void pack_x(const AmxPass& pass) {
   const uint32_t num_steps = pass.num_steps();
   for (uint32_t p = 0; p < pass.num_panels(); ++p) {
     uint16_t* to = pass.scratch.x + p * num_steps * kPanelStepElems;
@@ -141,7 +141,7 @@ SKEIN_AMX void round_panel(const float* panel, uint32_t num_cols, uint16_t* to) 
   }
 }
 
-void decode_block(const Pass& pass, uint64_t row, uint32_t num_rows, Range cols, uint16_t* to) {
+void decode_block(const AmxPass& pass, uint64_t row, uint32_t num_rows, Range cols, uint16_t* to) {
   for (uint64_t col = cols.begin; col < cols.end; col += kDecodeCols) {
     const auto num_cols = static_cast<uint32_t>(std::min<uint64_t>(kDecodeCols, cols.end - col));
     pass.kernel.decode_panel({*pass.job.weights, row, num_rows, col, num_cols, pass.scratch.panel});
@@ -192,8 +192,8 @@ SKEIN_AMX __attribute__((noinline)) void multiply(const uint16_t* w, const uint1
 }
 
 // y = or += the sums of one panel of tokens and one of rows.
-SKEIN_AMX void store_sums(const Pass& pass, const float* sums, uint64_t token, uint32_t num_tokens,
-                          uint64_t row, uint32_t num_rows) {
+SKEIN_AMX void store_sums(const AmxPass& pass, const float* sums, uint64_t token,
+                          uint32_t num_tokens, uint64_t row, uint32_t num_rows) {
   const DenseJob& job = pass.job;
   const bool add = job.add || pass.cols.begin != 0;
   const auto mask = static_cast<uint32_t>((uint64_t{1} << num_rows) - 1);
@@ -211,7 +211,7 @@ SKEIN_AMX void store_sums(const Pass& pass, const float* sums, uint64_t token, u
 }
 
 // All tokens of the pass times the decoded rows of a chunk and one block of its cols.
-void multiply_chunk(const Pass& pass, Range rows, Range cols) {
+void multiply_chunk(const AmxPass& pass, Range rows, Range cols) {
   const auto block_steps = static_cast<uint32_t>(ceil_div<uint64_t>(cols.length(), kStepCols));
   const uint64_t first_step = (cols.begin - pass.cols.begin) / kStepCols;
   const bool add = cols.begin != pass.cols.begin;
@@ -238,7 +238,7 @@ void multiply_chunk(const Pass& pass, Range rows, Range cols) {
   }
 }
 
-void run_pass(const Pass& pass) {
+void run_pass(const AmxPass& pass) {
   pack_x(pass);
   for (uint64_t first = pass.rows.begin; first < pass.rows.end; first += kChunkRows) {
     const Range rows{first, std::min<uint64_t>(first + kChunkRows, pass.rows.end)};

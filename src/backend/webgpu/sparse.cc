@@ -12,8 +12,8 @@ namespace skein::webgpu {
 namespace {
 
 constexpr uint32_t kThreads = 256;
-constexpr uint32_t kMinThreads = 64;  // whose rounds hold a block of any type
-constexpr uint32_t kThreadCols = 4;   // values of x that a thread looks at
+constexpr uint32_t kMinGroupThreads = 64;  // whose rounds hold a block of any type
+constexpr uint32_t kThreadCols = 4;        // values of x that a thread looks at
 // Workgroups enough for a large GPU, and few enough sums for the next kernel to add: it reads eight
 // rows of sums in less time than a dispatch takes.
 constexpr uint32_t kWantedSplits = 8;
@@ -35,8 +35,8 @@ Shape shape_of(const Tensor& weights, const KernelForm& form, const GpuLimits& l
   const uint32_t rows = is_quantized(weights.dtype()) ? kQuantGroupRows : kPlainGroupRows;
   uint32_t threads = kThreads, row_lanes = rows / vec, unroll = kUnroll;
   if (form.has_group()) {
-    threads = std::max(form.group_threads, kMinThreads);
-    while (threads > kMinThreads && threads * kThreadBytes + 1024 > limits.max_group_bytes) {
+    threads = std::max(form.group_threads, kMinGroupThreads);
+    while (threads > kMinGroupThreads && threads * kThreadBytes + 1024 > limits.max_group_bytes) {
       threads /= 2;
     }
     const uint64_t most = std::bit_ceil(ceil_div<uint64_t>(weights.rows(), vec));
