@@ -24,7 +24,8 @@ const std::vector<std::string> kBlocked = {
     "morton(1)", "morton(5)@64B", "morton(8)", "morton(32)", "morton(100)"};
 
 TEST(DenseQuantLayouts, EachKernelIsTested) {
-  std::vector<std::string> layouts = {"interleave(16,128,4)", "interleave(16,64,8)"};
+  std::vector<std::string> layouts = {"interleave(16,128,4)", "interleave(16,64,8)",
+                                      "interleave(4,64,4)", "interleave(8,64,8)"};
   layouts.insert(layouts.end(), kStrided.begin(), kStrided.end());
   layouts.insert(layouts.end(), kBlocked.begin(), kBlocked.end());
   for (const KernelInfo& kernel : cpu_kernels()) {
