@@ -63,6 +63,7 @@ std::span<const DenseKernel> dense_quant_row_major_kernels() noexcept;
 std::span<const DenseKernel> dense_col_major_kernels() noexcept;
 std::span<const DenseKernel> dense_quant_col_major_kernels() noexcept;
 std::span<const DenseKernel> dense_blocked_kernels() noexcept;
+std::span<const DenseKernel> dense_quant_runs_kernels() noexcept;
 std::span<const DenseKernel> dense_quant_blocked_kernels() noexcept;
 std::span<const DenseKernel> dense_morton_kernels() noexcept;
 
