@@ -45,11 +45,28 @@ void run(benchmark::State& state, const Case& c) {
 // What has a kernel of these; for quantized dtypes their own default too.
 std::vector<std::string> layouts_of(DType dtype) {
   std::vector<std::string> layouts;
-  for (const char* layout :
-       {"interleave(16,128,4)", "interleave(16,64,8)", "interleave(16,64,1)", "row_major",
-        "col_major", "interleave(8,64,1)", "interleave(4,64,1)", "interleave(16,64,4)",
-        "interleave(8,64,4)", "interleave(4,64)", "interleave(16,64)", "tile(16,32)", "tile(64,64)",
-        "morton(8)", "morton(16)", "morton(32)", "morton(64)"}) {
+  for (const char* layout : {"interleave(16,128,4)",
+                             "interleave(16,64,8)",
+                             "interleave(16,64,1)",
+                             "row_major",
+                             "col_major",
+                             "interleave(8,64,1)",
+                             "interleave(4,64,1)",
+                             "interleave(16,64,4)",
+                             "interleave(8,64,4)",
+                             "interleave(4,64,4)",
+                             "interleave(8,64,8)",
+                             "interleave(4,64,8)",
+                             "interleave(4,64)",
+                             "interleave(8,64)",
+                             "interleave(16,64)",
+                             "tile(16,32)",
+                             "tile(16,64)",
+                             "tile(64,64)",
+                             "morton(8)",
+                             "morton(16)",
+                             "morton(32)",
+                             "morton(64)"}) {
     if (find_kernel(cpu_kernels(), MatrixOp::kDense, dtype, parse_layout(layout).value())) {
       layouts.emplace_back(layout);
     }

@@ -231,10 +231,11 @@ std::span<const DenseKernel> dense_kernels() noexcept {
   static const std::vector<DenseKernel> kernels = [] {
     std::vector<DenseKernel> all;
     for (const auto& table :
-         {dense_interleave_kernels(), dense_quant_interleave_kernels(), dense_row_major_kernels(),
+         {dense_interleave_kernels(), dense_quant_interleave_kernels(),
+          dense_quant_interleave_narrow_kernels(), dense_row_major_kernels(),
           dense_quant_row_major_kernels(), dense_col_major_kernels(),
-          dense_quant_col_major_kernels(), dense_blocked_kernels(), dense_quant_blocked_kernels(),
-          dense_morton_kernels()}) {
+          dense_quant_col_major_kernels(), dense_blocked_kernels(), dense_quant_runs_kernels(),
+          dense_quant_blocked_kernels(), dense_morton_kernels()}) {
       all.insert(all.end(), table.begin(), table.end());
     }
     return all;

@@ -58,10 +58,12 @@ struct DenseKernel {
 std::span<const DenseKernel> dense_row_major_kernels() noexcept;
 std::span<const DenseKernel> dense_interleave_kernels() noexcept;
 std::span<const DenseKernel> dense_quant_interleave_kernels() noexcept;
+std::span<const DenseKernel> dense_quant_interleave_narrow_kernels() noexcept;
 std::span<const DenseKernel> dense_quant_row_major_kernels() noexcept;
 std::span<const DenseKernel> dense_col_major_kernels() noexcept;
 std::span<const DenseKernel> dense_quant_col_major_kernels() noexcept;
 std::span<const DenseKernel> dense_blocked_kernels() noexcept;
+std::span<const DenseKernel> dense_quant_runs_kernels() noexcept;
 std::span<const DenseKernel> dense_quant_blocked_kernels() noexcept;
 std::span<const DenseKernel> dense_morton_kernels() noexcept;
 

@@ -14,7 +14,9 @@
 //
 #include <algorithm>
 
+#include "backend/cpu/block_grid.h"
 #include "backend/cpu/dense_blocked-inl.h"
+#include "backend/cpu/dense_quant_blocked.h"
 #include "backend/cpu/dense_table.h"
 #include "backend/cpu/quant_codec-inl.h"
 
@@ -28,38 +30,6 @@ constexpr uint64_t kMaxSliceCols = 128;
 
 // How far ahead codes are asked for.
 constexpr size_t kPrefetchBytes = 1024;
-
-// What interleave, tile and morton have in common: blocks of block_rows x block_cols elements, in
-// them chunks of `chunk` cols of the block's rows in turn.
-struct BlockGrid {
-  const Interleave* interleave = nullptr;  // one of the two
-  const Morton* morton = nullptr;
-  uint64_t block_rows;
-  uint64_t block_cols;
-  uint64_t chunk;
-
-  explicit BlockGrid(const Tensor& weights) {
-    if (weights.layout().kind == LayoutKind::kMorton) {
-      morton = &mapping_as<Morton>(weights);
-      block_rows = block_cols = chunk = morton->side();
-    } else {
-      interleave = &mapping_as<Interleave>(weights);
-      block_rows = interleave->block_rows();
-      block_cols = interleave->block_cols();
-      chunk = interleave->chunk_cols();
-    }
-  }
-
-  uint64_t offset(uint64_t row_group, uint64_t col_block) const {
-    return morton != nullptr ? morton->tile_offset(row_group, col_block)
-                             : interleave->block_offset(row_group, col_block);
-  }
-  // The rows from `row` on, at most kSliceRows, that lie in one row group; `end` ends them.
-  Range first_slice(uint64_t row, uint64_t end) const {
-    const uint64_t group_end = (row / block_rows + 1) * block_rows;
-    return {row, std::min({end, group_end, row + kSliceRows})};
-  }
-};
 
 // to[i] = code i of num_elems from element `elem` on, unscaled; may write kPairElems - 1 more.
 template <class Codec>
@@ -249,7 +219,7 @@ void matvec(const MatvecArgs& args) {
   record_executed_cpu_target(HWY_TARGET);
   Slice<Codec> slice(args.weights);
   for (uint64_t row = args.rows.begin; row < args.rows.end;) {
-    const Range rows = slice.grid().first_slice(row, args.rows.end);
+    const Range rows = slice.grid().slice(row, args.rows.end, kSliceRows);
     for (uint64_t col = 0; col < args.weights.cols(); col += kStepCols<Codec>) {
       const Range cols{col, std::min<uint64_t>(col + kStepCols<Codec>, args.weights.cols())};
       slice.decode(rows, cols);
@@ -271,7 +241,7 @@ void decode(const PanelArgs& args) {
     float* panel = args.panel + (col - args.col) * kPanelRows;
     RowScales scales;
     for (uint64_t row = args.row; row < end_row;) {
-      const Range rows = slice.grid().first_slice(row, end_row);
+      const Range rows = slice.grid().slice(row, end_row, kSliceRows);
       const size_t first = row - args.row;
       scales.load<Codec>(args.weights, rows, step, first);
       slice.decode(rows, cols);
@@ -313,6 +283,8 @@ bool accepts_morton(const Layout& layout) { return layout.kind == LayoutKind::kM
 constexpr uint32_t kMaxMatvecTokens = 8;
 
 }  // namespace
+
+void decode_quant_blocks(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_quant)(args); }
 
 std::span<const DenseKernel> dense_quant_blocked_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {

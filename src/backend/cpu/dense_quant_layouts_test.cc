@@ -23,10 +23,21 @@ const std::vector<std::string> kBlocked = {
     // T below, at and above a vector, above a slice.
     "morton(1)", "morton(5)@64B", "morton(8)", "morton(32)", "morton(100)"};
 
+// Runs of whole vectors: shorter and longer than a step and than the prefetch is ahead, as long as
+// no part of one, several in a block, gaps between them; R below, at and above a slice's and no
+// multiple of it.
+const std::vector<std::string> kRuns = {"interleave(4,64)",    "interleave(3,32)@256B",
+                                        "interleave(8,96,32)", "interleave(16,256,64)",
+                                        "tile(7,96)",          "tile(1,32)",
+                                        "tile(100,64)@128B",   "tile(5,2048)",
+                                        "morton(96)@4096B",    "morton(64)"};
+
 TEST(DenseQuantLayouts, EachKernelIsTested) {
-  std::vector<std::string> layouts = {"interleave(16,128,4)", "interleave(16,64,8)"};
+  std::vector<std::string> layouts = {"interleave(16,128,4)", "interleave(16,64,8)",
+                                      "interleave(4,64,4)", "interleave(8,64,8)"};
   layouts.insert(layouts.end(), kStrided.begin(), kStrided.end());
   layouts.insert(layouts.end(), kBlocked.begin(), kBlocked.end());
+  layouts.insert(layouts.end(), kRuns.begin(), kRuns.end());
   for (const KernelInfo& kernel : cpu_kernels()) {
     if (kernel.op != MatrixOp::kDense || !is_quantized(kernel.dtype)) continue;
     EXPECT_TRUE(std::any_of(
@@ -79,6 +90,29 @@ TEST_P(DenseQuantLayoutsTest, Blocked) {
   for (const DType dtype : {DType::kSF4, DType::kQ8_0, DType::kQ4_0, DType::kQ4K}) {
     for (const std::string& layout : kBlocked) {
       for (const uint32_t num_tokens : {1u, 10u}) check(dtype, layout, 19, 331, num_tokens);
+    }
+  }
+}
+
+TEST_P(DenseQuantLayoutsTest, Runs) {
+  constexpr std::pair<uint64_t, uint64_t> kShapes[] = {{1, 1}, {17, 31}, {39, 331}};
+  for (const DType dtype : kQuantDTypes) {
+    for (const std::string& layout : kRuns) {
+      for (const auto& [rows, cols] : kShapes) {
+        for (const uint32_t num_tokens : {1u, 3u, 6u}) check(dtype, layout, rows, cols, num_tokens);
+      }
+      check(dtype, layout, 35, 150, 2, 3);
+      check(dtype, layout, 35, 150, 14);
+    }
+  }
+}
+
+// More cols than one prepared x holds; a run that two of them share.
+TEST_P(DenseQuantLayoutsTest, RunsOfLongRows) {
+  for (const DType dtype : kQuantDTypes) {
+    for (const char* layout : {"tile(4,96)", "morton(32)"}) {
+      check(dtype, layout, 3, 16384 + 70, 1);
+      check(dtype, layout, 3, 8192 + 70, 5);
     }
   }
 }

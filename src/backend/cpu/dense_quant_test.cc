@@ -24,6 +24,17 @@ std::vector<std::string> layouts_of(DType dtype) {
                                         "interleave(16,72,8)@256B"};
 }
 
+// R below 16, whose units of several chunks begin and end anywhere in a block.
+std::vector<std::string> narrow_layouts_of(DType dtype) {
+  return element_bits(dtype) == 8
+             ? std::vector<std::string>{"interleave(8,128,4)",     "interleave(4,128,4)",
+                                        "interleave(8,4,4)",       "interleave(4,12,4)",
+                                        "interleave(8,36,4)@256B", "interleave(4,20,4)@64B"}
+             : std::vector<std::string>{"interleave(8,64,8)",      "interleave(4,64,8)",
+                                        "interleave(8,8,8)",       "interleave(4,24,8)",
+                                        "interleave(8,40,8)@256B", "interleave(4,72,8)@64B"};
+}
+
 TEST_P(DenseQuantTest, AnyShape) {
   constexpr std::pair<uint64_t, uint64_t> kShapes[] = {{1, 1},   {1, 65},   {17, 7},  {16, 128},
                                                        {33, 64}, {19, 259}, {47, 131}};
@@ -42,6 +53,31 @@ TEST_P(DenseQuantTest, AnyNumberOfTokens) {
   for (const DType dtype : kQuantDTypes) {
     for (uint32_t num_tokens = 1; num_tokens <= 40; ++num_tokens) {
       check(dtype, layouts_of(dtype)[0], 37, 200, num_tokens);
+    }
+  }
+}
+
+// Row groups that the matrix ends with, tokens that fill a turn, do not and take two.
+TEST_P(DenseQuantTest, NarrowBlocks) {
+  constexpr std::pair<uint64_t, uint64_t> kShapes[] = {{1, 1}, {5, 65}, {17, 7}, {39, 259}};
+  for (const DType dtype : kQuantDTypes) {
+    for (const std::string& layout : narrow_layouts_of(dtype)) {
+      for (const auto& [rows, cols] : kShapes) {
+        for (const uint32_t num_tokens : {1u, 7u}) check(dtype, layout, rows, cols, num_tokens);
+      }
+      for (const uint32_t num_tokens : {2u, 3u, 4u, 20u}) check(dtype, layout, 30, 131, num_tokens);
+      check(dtype, layout, 35, 150, 3, 3);
+      check(dtype, layout, 35, 150, 34, 3);
+    }
+  }
+}
+
+// More cols than x in the order of the units has room for, with few tokens and with one.
+TEST_P(DenseQuantTest, NarrowBlocksLongRows) {
+  for (const DType dtype : kQuantDTypes) {
+    for (const size_t i : {0u, 1u, 4u}) {
+      check(dtype, narrow_layouts_of(dtype)[i], 5, 4096 + 70, 5);
+      check(dtype, narrow_layouts_of(dtype)[i], 5, 16384 + 70, 1);
     }
   }
 }

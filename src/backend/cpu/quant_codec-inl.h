@@ -139,6 +139,11 @@ struct FactorsAndMins {
   HWY_INLINE F32Vec add(F32Vec code_x, F32Vec sum_x, F32Vec y) const {
     return hn::MulAdd(code_x, factor, hn::MulAdd(min, sum_x, y));
   }
+  // Those of other lanes.
+  template <class Indices>
+  HWY_INLINE FactorsAndMins lanes(const Indices& from) const {
+    return {hn::TableLookupLanes(factor, from), hn::TableLookupLanes(min, from)};
+  }
   // That of the first row in all lanes.
   HWY_INLINE FactorsAndMins first_row() const {
     return {hn::Set(F32Tag(), hn::GetLane(factor)), hn::Set(F32Tag(), hn::GetLane(min))};
@@ -153,6 +158,10 @@ struct Factors {
   HWY_INLINE F32Vec weight(F32Vec code) const { return hn::Mul(code, factor); }
   HWY_INLINE F32Vec add(F32Vec code_x, F32Vec, F32Vec y) const {
     return hn::MulAdd(code_x, factor, y);
+  }
+  template <class Indices>
+  HWY_INLINE Factors lanes(const Indices& from) const {
+    return {hn::TableLookupLanes(factor, from)};
   }
   HWY_INLINE Factors first_row() const { return {hn::Set(F32Tag(), hn::GetLane(factor))}; }
 };
