@@ -118,10 +118,7 @@ HWY_NOINLINE void multiply_group(const typename Shape::Codec& codec,
         }
       }
     }
-    const float* x[kTokens];
-    HWY_UNROLL(16)
-    for (size_t t = 0; t < kTokens; ++t) x[t] = group.x[t] + (begin - group.cols.begin);
-    stream.template add<kTokens>(codec, spread, x,
+    stream.template add<kTokens>(codec, spread, group.x, begin - group.cols.begin,
                                  HWY_MIN(size_t{kStepCols<Codec>}, group.cols.end - begin), acc);
     HWY_UNROLL(16)
     for (size_t g = 0; g < kGroups; ++g) {

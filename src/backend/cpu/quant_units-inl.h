@@ -127,10 +127,11 @@ class Spread {
   Indices row_of_;
 };
 
-// w[g]: a unit of each row group. x[t]: the unit's own, in its order.
+// w[g]: a unit of each row group. x[t][col ...]: the unit's own, in its order; one index for all
+// tokens, since a pointer each would be moved in memory at every unit where there are eight.
 template <size_t kTokens, class Shape>
 HWY_INLINE void add_unit(const typename Shape::Codec& codec, const Spread<Shape>& spread,
-                         const uint8_t* const* w, const float* const* x,
+                         const uint8_t* const* w, const float* const* x, size_t col,
                          typename Shape::template Sums<kTokens>& acc) {
   constexpr size_t kGroups = Shape::kGroups, kTurns = Shape::template kTurns<kTokens>;
   HWY_UNROLL(16)
@@ -146,7 +147,7 @@ HWY_INLINE void add_unit(const typename Shape::Codec& codec, const Spread<Shape>
       for (size_t g = 0; g < kGroups; ++g) codes[g] = codec.take(bits[g]);
       HWY_UNROLL(16)
       for (size_t t = 0; t < kTokens; ++t) {
-        const F32Vec xs = spread(x[t] + place);
+        const F32Vec xs = spread(x[t] + col + place);
         HWY_UNROLL(16)
         for (size_t g = 0; g < kGroups; ++g) {
           F32Vec& sum = acc[t][j % kTurns][g][v % Shape::kVecs];
@@ -215,20 +216,18 @@ class UnitStream {
            cols.begin * Shape::kRows * Codec::kBits / 8;  // near enough where there are gaps
   }
 
-  // Cols [col, end) of one step; x[t] from cols `col` on.
+  // num_cols cols of one step; x[t][col ...] is multiplied by them.
   template <size_t kTokens>
   HWY_INLINE void add(const Codec& codec, const Spread<Shape>& spread, const float* const* x,
-                      size_t num_cols, typename Shape::template Sums<kTokens>& acc) {
-    const float* from[kTokens];
-    for (size_t t = 0; t < kTokens; ++t) from[t] = x[t];
-    for (size_t col = 0; col < num_cols;) {
-      const size_t whole = stream_.run(num_cols - col) / Shape::kUnitCols * Shape::kUnitCols;
+                      size_t col, size_t num_cols, typename Shape::template Sums<kTokens>& acc) {
+    for (const size_t end = col + num_cols; col < end;) {
+      const size_t whole = stream_.run(end - col) / Shape::kUnitCols * Shape::kUnitCols;
       if (whole != 0) {
-        add_units<kTokens>(codec, spread, from, whole, acc);
+        add_units<kTokens>(codec, spread, x, col, whole, acc);
         stream_.skip(whole);
         col += whole;
       } else {
-        add_edge<kTokens>(codec, spread, from, num_cols - col, acc);
+        add_edge<kTokens>(codec, spread, x, col, std::min(end - col, Shape::kUnitCols), acc);
         col += Shape::kUnitCols;
       }
     }
@@ -236,31 +235,31 @@ class UnitStream {
 
  private:
   template <size_t kTokens>
-  HWY_INLINE void add_units(const Codec& codec, const Spread<Shape>& spread, const float** x,
-                            size_t num_cols, typename Shape::template Sums<kTokens>& acc) {
+  HWY_INLINE void add_units(const Codec& codec, const Spread<Shape>& spread, const float* const* x,
+                            size_t col, size_t num_cols,
+                            typename Shape::template Sums<kTokens>& acc) {
     const uint8_t* w[kGroups];
     HWY_UNROLL(16)
     for (size_t g = 0; g < kGroups; ++g) w[g] = stream_.at() + group_offset_[g];
     const size_t ahead = ahead_bytes();
-    for (size_t col = 0; col < num_cols; col += Shape::kUnitCols) {
+    for (const size_t end = col + num_cols; col < end; col += Shape::kUnitCols) {
       HWY_UNROLL(16)
       for (size_t g = 0; g < kGroups; ++g) prefetch_l1(w[g] + ahead);
-      add_unit<kTokens, Shape>(codec, spread, w, x, acc);
+      add_unit<kTokens, Shape>(codec, spread, w, x, col, acc);
       HWY_UNROLL(16)
       for (size_t g = 0; g < kGroups; ++g) w[g] += Shape::kUnitBytes;
-      HWY_UNROLL(16)
-      for (size_t t = 0; t < kTokens; ++t) x[t] += Shape::kUnitCols;
     }
   }
 
   // A unit that a gap divides, or the last one.
   template <size_t kTokens>
-  HWY_INLINE void add_edge(const Codec& codec, const Spread<Shape>& spread, const float** x,
-                           size_t num_cols, typename Shape::template Sums<kTokens>& acc) {
+  HWY_INLINE void add_edge(const Codec& codec, const Spread<Shape>& spread, const float* const* x,
+                           size_t col, size_t num_cols,
+                           typename Shape::template Sums<kTokens>& acc) {
     HWY_ALIGN uint8_t copy[kGroups][Shape::kUnitBytes] = {};
     const uint8_t* w[kGroups];
     for (size_t g = 0; g < kGroups; ++g) w[g] = copy[g];
-    for (size_t i = 0; i < Shape::kUnitChunks && i * Shape::kChunk < num_cols; ++i) {
+    for (size_t i = 0; i * Shape::kChunk < num_cols; ++i) {
       for (size_t g = 0; g < kGroups; ++g) {
         std::memcpy(copy[g] + i * Shape::kChunkBytes, stream_.at() + group_offset_[g],
                     Shape::kChunkBytes);
@@ -268,17 +267,16 @@ class UnitStream {
       stream_.skip(HWY_MIN(Shape::kChunk, num_cols - i * Shape::kChunk));
     }
     if constexpr (Shape::kRows < 16) {
-      add_unit<kTokens, Shape>(codec, spread, w, x, acc);
+      add_unit<kTokens, Shape>(codec, spread, w, x, col, acc);
     } else {
       float edge[kTokens][Shape::kUnitCols];
       const float* edge_x[kTokens];
       for (size_t t = 0; t < kTokens; ++t) {
-        order_edge<Shape>(x[t], num_cols, edge[t]);
+        order_edge<Shape>(x[t] + col, num_cols, edge[t]);
         edge_x[t] = edge[t];
       }
-      add_unit<kTokens, Shape>(codec, spread, w, edge_x, acc);
+      add_unit<kTokens, Shape>(codec, spread, w, edge_x, 0, acc);
     }
-    for (size_t t = 0; t < kTokens; ++t) x[t] += Shape::kUnitCols;
   }
 
   // To what is read kChunkPrefetchBytes later, by all row groups: behind a row group's own codes
