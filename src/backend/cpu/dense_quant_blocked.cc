@@ -178,16 +178,6 @@ struct RowScales {
   }
 };
 
-HWY_INLINE float sum_of(const float* x, size_t num_cols) {
-  const F32Tag d;
-  F32Vec sum = hn::Zero(d);
-  for (size_t c = 0; c < num_cols; c += kLanes) {
-    const size_t n = std::min(kLanes, num_cols - c);
-    sum = hn::Add(sum, n == kLanes ? hn::LoadU(d, x + c) : load_floats_n(d, x + c, n));
-  }
-  return hn::GetLane(hn::SumOfLanes(d, sum));
-}
-
 // y[t][row] = or += the products of one slice, for all tokens.
 template <class Codec>
 HWY_INLINE void multiply_slice(const MatvecArgs& args, const Slice<Codec>& slice, Range rows,

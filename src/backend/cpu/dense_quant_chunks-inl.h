@@ -15,16 +15,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace skein::HWY_NAMESPACE {
 
-// The sum of x[0, n).
-HWY_INLINE float sum_of(const float* x, size_t n) {
-  const F32Tag d;
-  F32Vec sum = hn::Zero(d);
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) sum = hn::Add(sum, hn::LoadU(d, x + i));
-  if (i < n) sum = hn::Add(sum, load_floats_n(d, x + i, n - i));
-  return hn::GetLane(hn::SumOfLanes(d, sum));
-}
-
 // The sums of x over each step of cols, of one turn of tokens. They are the same for all rows, so
 // they are made once for all where they have room.
 template <class Codec>
@@ -146,7 +136,7 @@ HWY_NOINLINE void multiply_group(const typename Shape::Codec& codec,
     }
   }
   for (size_t t = 0; t < group.num_tokens; ++t) {
-    HWY_ALIGN float sums[Shape::kGroupRows];
+    HWY_ALIGN float sums[round_up(Shape::kGroupRows, kLanes)];  // a group may be half a vector
     for (size_t g = 0; g < kGroups; ++g) {
       for (size_t v = 0; v < kVecs; ++v) {
         const hn::CappedTag<float, HWY_MIN(kLanes, Shape::kRows)> rows;
@@ -201,12 +191,12 @@ HWY_INLINE void multiply_rows(const typename Shape::Codec& codec, const MatvecAr
         }
       }
       if constexpr (kMaxTokens >= 4) {
-        if (num_tokens > 2) {
+        if (num_tokens > (Shape::kTakesTwo ? 2 : 1)) {
           multiply_turn<4, Shape>(codec, args, x, row, token, num_tokens, x_sums);
           continue;
         }
       }
-      if constexpr (kMaxTokens >= 2) {
+      if constexpr (Shape::kTakesTwo) {
         if (num_tokens == 2) {
           multiply_turn<2, Shape>(codec, args, x, row, token, num_tokens, x_sums);
           continue;

@@ -45,32 +45,16 @@ bool accepts(const Layout& layout) {
          layout.chunk == kChunk;
 }
 
-void run_matvec(const MatvecArgs& args) { HWY_DYNAMIC_DISPATCH(matvec_quant)(args); }
-void run_decode(const PanelArgs& args) { HWY_DYNAMIC_DISPATCH(decode_quant)(args); }
-
 constexpr uint32_t kMaxMatvecTokens = 16;
-
-template <DType kType>
-constexpr DenseKernel kernel_of(std::string_view name) {
-  constexpr uint32_t kChunk = 32 / element_bits(kType);
-  return {{MatrixOp::kDense, kType, kChunk == 4 ? "interleave(4|8,*,4)" : "interleave(4|8,*,8)",
-           accepts<kChunk>, name},
-          kMaxMatvecTokens,
-          run_matvec,
-          run_decode};
-}
 
 }  // namespace
 
 std::span<const DenseKernel> dense_quant_interleave_narrow_kernels() noexcept {
   static constexpr DenseKernel kKernels[] = {
-      kernel_of<DType::kInt8>("dense_int8_interleave_narrow"),
-      kernel_of<DType::kNF4>("dense_nf4_interleave_narrow"),
-      kernel_of<DType::kSF4>("dense_sf4_interleave_narrow"),
-      kernel_of<DType::kQ8_0>("dense_q8_0_interleave_narrow"),
-      kernel_of<DType::kQ4_0>("dense_q4_0_interleave_narrow"),
-      kernel_of<DType::kQ4K>("dense_q4_k_interleave_narrow"),
-  };
+      SKEIN_CODE8_DENSE_KERNELS("interleave_narrow", "interleave(4|8,*,4)", accepts<4>,
+                                kMaxMatvecTokens),
+      SKEIN_CODE4_DENSE_KERNELS("interleave_narrow", "interleave(4|8,*,8)", accepts<8>,
+                                kMaxMatvecTokens)};
   return kKernels;
 }
 

@@ -50,10 +50,14 @@
   HWY_EXPORT(matvec_quant);      \
   HWY_EXPORT(decode_quant)
 
-#define SKEIN_QUANT_DENSE_KERNELS(KIND, ...)                                    \
-  SKEIN_DENSE_KERNEL(DType::kInt8, "dense_int8_" KIND, quant, __VA_ARGS__),     \
-      SKEIN_DENSE_KERNEL(DType::kNF4, "dense_nf4_" KIND, quant, __VA_ARGS__),   \
+// All quantized types, or those of 8 and of 4 bits.
+#define SKEIN_CODE8_DENSE_KERNELS(KIND, ...)                                \
+  SKEIN_DENSE_KERNEL(DType::kInt8, "dense_int8_" KIND, quant, __VA_ARGS__), \
+      SKEIN_DENSE_KERNEL(DType::kQ8_0, "dense_q8_0_" KIND, quant, __VA_ARGS__)
+#define SKEIN_CODE4_DENSE_KERNELS(KIND, ...)                                    \
+  SKEIN_DENSE_KERNEL(DType::kNF4, "dense_nf4_" KIND, quant, __VA_ARGS__),       \
       SKEIN_DENSE_KERNEL(DType::kSF4, "dense_sf4_" KIND, quant, __VA_ARGS__),   \
-      SKEIN_DENSE_KERNEL(DType::kQ8_0, "dense_q8_0_" KIND, quant, __VA_ARGS__), \
       SKEIN_DENSE_KERNEL(DType::kQ4_0, "dense_q4_0_" KIND, quant, __VA_ARGS__), \
       SKEIN_DENSE_KERNEL(DType::kQ4K, "dense_q4_k_" KIND, quant, __VA_ARGS__)
+#define SKEIN_QUANT_DENSE_KERNELS(KIND, ...) \
+  SKEIN_CODE8_DENSE_KERNELS(KIND, __VA_ARGS__), SKEIN_CODE4_DENSE_KERNELS(KIND, __VA_ARGS__)

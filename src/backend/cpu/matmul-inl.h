@@ -120,6 +120,16 @@ HWY_INLINE F32Vec load_floats_n(F32Tag d, const float* p, size_t n) {
   return load_weights_n(d, p, n);
 }
 
+// The sum of x[0, n).
+HWY_INLINE float sum_of(const float* x, size_t n) {
+  const F32Tag d;
+  F32Vec sum = hn::Zero(d);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum = hn::Add(sum, hn::LoadU(d, x + i));
+  if (i < n) sum = hn::Add(sum, load_floats_n(d, x + i, n - i));
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
 HWY_INLINE void store_floats_n(F32Tag d, F32Vec v, float* p, size_t n) {
   HWY_ALIGN float lanes[kLanes];
   hn::Store(v, d, lanes);

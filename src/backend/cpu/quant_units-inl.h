@@ -61,6 +61,9 @@ struct ChunkShape {
   static constexpr size_t kMaxSums = kLanes == 16 && kRows < 16 ? 16 : 8;
   static constexpr size_t kMaxTokens = HWY_MAX(1, HWY_MIN(kRows < 16 ? 4 : 8, kMaxSums / kSums));
 
+  // In layouts that are no default two tokens take a turn of four: less to compile.
+  static constexpr bool kTakesTwo = kMaxTokens >= 2 && (kRows == 16 || kMaxTokens < 4);
+
   // Several sums a vector hide the latency of FMA, 4 cycles, where there are few tokens.
   template <size_t kTokens>
   static constexpr size_t kTurns = HWY_MAX(1, 4 / (kTokens * kSums));

@@ -72,10 +72,10 @@ void set_lanes(const Part& part, const DenseShape& shape, ShaderValues& values) 
 }
 
 void set_few(const Part& part, const DenseShape& shape, ShaderValues& values) {
+  const Tensor& weights = *part.job->weights;
   const uint32_t lanes = shape.lanes_of(part), quads = ceil_div(shape.num_tokens, 4u);
   values.set("LANES", lanes);
   values.set("MAX_TOKENS", shape.num_tokens);
-  const Tensor& weights = *part.job->weights;
   const bool is_by_rows =
       vector_axis(weights.mapping(), vector_elems(weights.dtype())) == VectorAxis::kRows;
   values.set("BY_ROWS", is_by_rows ? 1 : 0);
@@ -84,7 +84,7 @@ void set_few(const Part& part, const DenseShape& shape, ShaderValues& values) {
     values.set(fmt::format("PLACE_{}", r), r % 4);
   }
   values.set("PASS_COLS", lanes * 4);
-  values.set("TAIL", part.job->weights->cols() % (lanes * 4) == 0 ? 0 : 1);
+  values.set("TAIL", weights.cols() % (lanes * 4) == 0 ? 0 : 1);
   values.set("TOKEN_QUADS", quads);
   values.set("GROUPS", shape.group_threads / lanes);
   values.set("FOLDS", lanes / kFewFold);
