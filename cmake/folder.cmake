@@ -75,9 +75,8 @@ function(skein_test name)
   if(SKEIN_QUICK OR CMAKE_BUILD_TYPE STREQUAL Release)
     skein_precompile(${name})
   endif()
-  # What is tested is optimized as it is shipped; the tests are compiled in two thirds of the time where they are less so, and
-  # under sanitizers in half of it where they are not at all.
-  target_compile_options(${name} PRIVATE $<IF:$<BOOL:${SKEIN_QUICK}>,-O0,$<$<CONFIG:Release>:-O1>>)
+  # What is tested is optimized as it is shipped; the tests are compiled in two thirds of the time where they are less so.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
     PROPERTIES TIMEOUT 300 LABELS ${name} ENVIRONMENT SKEIN_PLAN=none)
 endfunction()

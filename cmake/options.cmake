@@ -12,7 +12,7 @@ include(GNUInstallDirs)
 option(SKEIN_TESTS "Build the tests (needs GoogleTest)" ON)
 option(SKEIN_BENCH "Build the micro-benchmarks (needs Google Benchmark)" OFF)
 option(SKEIN_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
-option(SKEIN_QUICK "For checks: a folder's sources compiled as one, kernels for two CPU targets, tests not optimized" OFF)
+option(SKEIN_QUICK "For checks: a folder's sources compiled as one, kernels for two CPU targets" OFF)
 option(SKEIN_WERROR "Warnings are errors" ON)
 set(SKEIN_SANITIZE "" CACHE STRING "Value for -fsanitize=, e.g. address,undefined")
 

@@ -58,9 +58,6 @@ struct TestWeights {
   std::vector<double> terms = {};
 
   double at(uint64_t row, uint64_t col) const { return values[row * tensor.cols() + col]; }
-  double magnitude(uint64_t row, uint64_t col) const {
-    return terms.empty() ? std::abs(at(row, col)) : terms[row * tensor.cols() + col];
-  }
 
   void set(uint64_t row, uint64_t col, float value) {
     std::byte* to =
@@ -199,15 +196,18 @@ inline constexpr float kCanary = -12345.678f;
 inline double int8_slack(const TestWeights& weights, const float* x, uint64_t row) {
   const DType dtype = weights.tensor.dtype();
   const uint64_t cols = weights.tensor.cols();
+  const double* w = weights.values.data() + row * cols;
   double slack = 0;
   for (uint64_t begin = 0; begin < cols; begin += step_cols(dtype)) {
     const uint64_t end = std::min<uint64_t>(begin + step_cols(dtype), cols);
     double max_x = 0, sum_x = 0, max_w = 0, sum_w = 0;
     for (uint64_t col = begin; col < end; ++col) {
-      max_x = std::max(max_x, std::abs(static_cast<double>(x[col])));
-      max_w = std::max(max_w, std::abs(weights.at(row, col)));
-      sum_x += std::abs(static_cast<double>(x[col]));
-      sum_w += std::abs(weights.at(row, col));
+      const double abs_x = __builtin_fabs(static_cast<double>(x[col]));
+      const double abs_w = __builtin_fabs(w[col]);
+      max_x = abs_x > max_x ? abs_x : max_x;
+      max_w = abs_w > max_w ? abs_w : max_w;
+      sum_x += abs_x;
+      sum_w += abs_w;
     }
     slack += sum_w * max_x / 254;
     // The rounded codes meet the rounded x.
@@ -234,14 +234,19 @@ inline void expect_product(const TestWeights& weights, const TestRows& x, const 
   const uint64_t rows = weights.tensor.rows(), cols = weights.tensor.cols();
   const uint64_t num_roundings = cols + (weights.terms.empty() ? 4 : 12);
   for (uint32_t t = 0; t < num_tokens; ++t) {
+    const float* x_row = x.row(t);
     for (uint64_t row = 0; row < rows; ++row) {
+      // Pointers and builtins: sanitizers do not optimize tests, and most of their time is here.
+      const double* w = weights.values.data() + row * cols;
+      const double* terms =
+          (weights.terms.empty() ? weights.values : weights.terms).data() + row * cols;
       double sum = add ? static_cast<double>(start.row(t)[row]) : 0.0;
       double magnitude = std::abs(sum);
       for (uint64_t col = 0; col < cols; ++col) {
-        const double x_col = static_cast<double>(x.row(t)[col]);
+        const double x_col = static_cast<double>(x_row[col]);
         if (x_col == 0.0) continue;
-        sum += weights.at(row, col) * x_col;
-        magnitude += weights.magnitude(row, col) * std::abs(x_col);
+        sum += w[col] * x_col;
+        magnitude += __builtin_fabs(terms[col] * x_col);
       }
       const double err = std::abs(static_cast<double>(y.row(t)[row]) - sum);
       const double slack = error.int8_x ? int8_slack(weights, x.row(t), row) : 0;

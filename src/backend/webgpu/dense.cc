@@ -167,8 +167,7 @@ Status DenseShader::add_shared_text(std::span<const Part> parts) {
   SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/reduce.wgsl", values));
   const auto is_few = [](const Part& part) { return part.shader == Shader::kFew; };
   if (std::any_of(parts.begin(), parts.end(), is_few)) {
-    values.set("PLACES",
-               shape_.group_threads / kFewFold * kFewRows * ceil_div(batch_.num_tokens, 4u));
+    values.set("PLACES", few_group_bytes(shape_.group_threads, batch_.num_tokens) / 16);
     SKEIN_RETURN_IF_ERROR(kernel_.shader.add_file("lib/fold.wgsl", values));
   }
   if (token_groups_ > 0) {
@@ -472,10 +471,18 @@ Result<Kernel> DenseShader::finish() {
 // More than any device needs: weights, scales and bias, x, y, other and the batch, each on its own.
 constexpr size_t kBindingsOfPart = 7;
 
+// A software device compiles a shader of seven products in twenty seconds, each of them alone in
+// half a second (lavapipe, the time grows with the square of the barriers), and dispatches cost it
+// little.
+constexpr size_t kSoftwareParts = 3;
+
 // How many parts from the first on one dispatch takes. Arenas need far fewer bindings than this
 // counts; only where the count may not fit is it taken at its word.
 size_t parts_of_dispatch(std::span<const Part> parts, const GpuLimits& limits,
                          std::string_view label, const DenseBatch& batch) {
+  if (limits.is_software && batch.num_tokens > 1) {
+    parts = parts.first(std::min(parts.size(), kSoftwareParts));
+  }
   for (size_t count = parts.size(); count > 1; --count) {
     if (count * kBindingsOfPart <= limits.max_storage_buffers) return count;
     DenseShader shader(label, batch, limits);

@@ -51,9 +51,9 @@ struct DenseBatch {
 Result<uint64_t> dense_scratch_bytes(std::span<const DenseJob> jobs, uint32_t num_tokens,
                                      const GpuLimits& limits);
 
-// The dispatches of the jobs: one, unless they need more bindings than the device has or a matrix
-// is larger than one binding may be. Errors: a matrix that is too large and cannot be split by
-// rows.
+// The dispatches of the jobs: one, unless they need more bindings than the device has, a matrix is
+// larger than one binding may be, or a software device has many tokens. Errors: a matrix that is
+// too large and cannot be split by rows.
 Result<std::vector<Kernel>> dense_kernels(std::string_view label, std::span<const DenseJob> jobs,
                                           const DenseBatch& batch, const GpuLimits& limits);
 

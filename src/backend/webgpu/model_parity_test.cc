@@ -147,11 +147,16 @@ Case in_form(const char* name, DType dtype, const char* dense, const char* form,
           form};
 }
 
-// Threads as rows, one token and two; blocks that a subgroup skips by ballot, one token.
+// Threads as rows, one token; blocks that a subgroup skips by ballot.
 Case by_lanes(const char* name, DType dtype, const char* dense, const char* form = "auto") {
-  return {
-      name,   dtype, dense, "col_major@128B", 128, ActivationLayout::kPacked, hardware_options(),
-      {4, 1}, {1},   form};
+  return {name, dtype, dense, "col_major@128B", 128, ActivationLayout::kPacked, hardware_options(),
+          {4},  {1},   form};
+}
+// The same, and two tokens.
+Case pairs_by_lanes(const char* name, DType dtype, const char* dense, const char* form = "auto") {
+  Case c = by_lanes(name, dtype, dense, form);
+  c.lengths = {3, 1};
+  return c;
 }
 Case fast_by_lanes(const char* name, DType dtype, const char* dense, const char* form = "auto") {
   Case c = by_lanes(name, dtype, dense, form);
@@ -219,7 +224,7 @@ INSTANTIATE_TEST_SUITE_P(
              128,
              ActivationLayout::kPacked,
              hardware_options(),
-             {3, 2},
+             {4},
              {1}},
         in_form("f16_in_form", DType::kF16, "row_major", "group(64,4,4,8)"),
         in_form("nf4_in_form", DType::kNF4, "row_major", "group(128,8,2,4)"),
@@ -230,7 +235,7 @@ INSTANTIATE_TEST_SUITE_P(
         by_lanes("sf4_by_lanes_of_16", DType::kSF4, "interleave(16,128,32)@128B",
                  "group(64,2,1,1)"),
         by_lanes("q4_0_by_lanes", DType::kQ4_0, "interleave(32,64,32)", "group(64,1,1,1)"),
-        by_lanes("int8_by_lanes", DType::kInt8, "interleave(32,128,16)", "group(64,2,1,1)"),
+        pairs_by_lanes("int8_by_lanes", DType::kInt8, "interleave(32,128,16)", "group(64,2,1,1)"),
         by_lanes("q8_0_by_lanes", DType::kQ8_0, "interleave(8,64,16)", "group(64,1,1,1)"),
         fast_by_lanes("nf4_fast_by_lanes", DType::kNF4, "interleave(32,64,32)"),
         fast_by_lanes("q4_0_fast_by_lanes", DType::kQ4_0, "interleave(32,64,32)",
