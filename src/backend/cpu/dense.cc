@@ -12,6 +12,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/thread_pool.h"
+#include "base/work_shares.h"
 
 namespace skein {
 namespace {
@@ -29,6 +30,10 @@ constexpr uint32_t kMinFastTokens = 20;
 // then in whole panels.
 constexpr uint32_t kMaxGroupTokens = 8;
 
+// The smallest piece of the weights that one thread takes from another: some microseconds, and two
+// row groups of a 2048 x 2048 matrix in f16, which are multiplied together.
+constexpr uint64_t kPieceBytes = 131072;
+
 // What a unit of rows of a job costs: its bytes, since few tokens wait for memory. For many tokens
 // the elements would count, but jobs of one call rarely differ in dtype.
 uint64_t unit_bytes(const DenseJob& job, uint32_t unit_rows) {
@@ -39,18 +44,11 @@ uint64_t num_units(const DenseJob& job, uint32_t unit_rows) {
   return ceil_div<uint64_t>(job.weights->rows(), unit_rows);
 }
 
-// Calls f(job, rows) for the pieces of `thread`: bytes [total * thread / n, total * (thread + 1) /
-// n) of all wanted jobs in a row; a unit belongs to the thread in whose part it begins.
+// Calls f(job, rows) for the wanted jobs' units that begin in `piece` of the bytes of all of them
+// in a row.
 template <class Wanted, class F>
-void for_each_piece(std::span<const DenseJob> jobs, uint32_t unit_rows, uint32_t thread,
-                    uint32_t num_threads, Wanted&& wanted, F&& f) {
-  uint64_t total = 0;
-  for (const DenseJob& job : jobs) {
-    if (wanted(job)) total += num_units(job, unit_rows) * unit_bytes(job, unit_rows);
-  }
-  const uint64_t begin = total / num_threads * thread + total % num_threads * thread / num_threads;
-  const uint64_t end =
-      total / num_threads * (thread + 1) + total % num_threads * (thread + 1) / num_threads;
+void for_each_job(std::span<const DenseJob> jobs, uint32_t unit_rows, Range piece, Wanted&& wanted,
+                  F&& f) {
   uint64_t start = 0;  // of the job
   for (const DenseJob& job : jobs) {
     if (!wanted(job)) continue;
@@ -59,8 +57,8 @@ void for_each_piece(std::span<const DenseJob> jobs, uint32_t unit_rows, uint32_t
     const auto first_from = [&](uint64_t place) {
       return place <= start ? 0 : std::min(units, ceil_div(place - start, bytes));
     };
-    const uint64_t first = first_from(begin) * unit_rows;
-    const uint64_t last = std::min(first_from(end) * unit_rows, job.weights->rows());
+    const uint64_t first = first_from(piece.begin) * unit_rows;
+    const uint64_t last = std::min(first_from(piece.end) * unit_rows, job.weights->rows());
     if (first < last) f(job, Range{first, last});
     start += units * bytes;
   }
@@ -127,9 +125,9 @@ class Int8Pass {
 // Few tokens: each thread rounds all of x for itself, which is quicker than waiting for others: 0.2
 // us for 2048 cols.
 void run_int8_alone(const Int8Ops& ops, const DenseJob& job, Range rows, uint32_t num_tokens,
-                    float* memory) {
+                    float* memory, bool must_round) {
   const Int8Pass pass(ops, job, {0, num_tokens}, memory);
-  pass.round({0, num_tokens});
+  if (must_round) pass.round({0, num_tokens});
   pass.multiply(rows);
 }
 
@@ -171,6 +169,7 @@ Result<DenseScratch> DenseScratch::create(uint32_t num_threads) {
   }
   SKEIN_ASSIGN_OR_RETURN(scratch.buffer_,
                          allocate_host_buffer(num_threads * scratch.thread_elems_ * sizeof(float)));
+  scratch.shares_ = std::make_unique<WorkShares>(num_threads);
   scratch.num_threads_ = num_threads;
   return scratch;
 }
@@ -198,6 +197,17 @@ void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precis
   const auto ops_of = [&](const DenseKernel& kernel, const DenseJob& job) {
     return fast && !tiles_for_int8 ? int8_ops_of(kernel, job) : nullptr;
   };
+  const auto is_shared = [&](const DenseJob& job) {
+    return is_few || ops_of(dense_kernel_of(*job.weights), job) == nullptr;
+  };
+  const uint32_t unit_rows = is_few ? kRowGroup : kPanelRows;
+  uint64_t total = 0;
+  for (const DenseJob& job : jobs) {
+    if (is_shared(job)) total += num_units(job, unit_rows) * unit_bytes(job, unit_rows);
+  }
+  // Many tokens: one piece a thread, for which x is rounded and packed once.
+  WorkShares& shares = scratch.shares();
+  shares.deal(total, is_few ? kPieceBytes : total + 1, pool.num_threads());
   pool.run([&](uint32_t thread) {
     float* memory = scratch.of_thread(thread);
     if (!is_few) {
@@ -207,23 +217,25 @@ void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precis
         }
       }
     }
-    for_each_piece(
-        jobs, is_few ? kRowGroup : kPanelRows, thread, pool.num_threads(),
-        [&](const DenseJob& job) {
-          return is_few || ops_of(dense_kernel_of(*job.weights), job) == nullptr;
-        },
-        [&](const DenseJob& job, Range rows) {
-          const DenseKernel& kernel = dense_kernel_of(*job.weights);
-          if (const Int8Ops* ops = ops_of(kernel, job); ops != nullptr) {
-            run_int8_alone(*ops, job, rows, num_tokens, memory);
-          } else if (tiles) {
-            gemm_amx(kernel, job, rows, num_tokens, memory);
-          } else if (!fast_gemm && num_tokens <= kernel.max_matvec_tokens) {
-            run_matvec(kernel, job, rows, num_tokens);
-          } else {
-            gemm(kernel, job, rows, num_tokens, gemm_ops, memory);
-          }
-        });
+    const DenseJob* rounded = nullptr;  // whose x lies in `memory`, rounded
+    for (Range piece = shares.next(thread); !piece.empty(); piece = shares.next(thread)) {
+      for_each_job(jobs, unit_rows, piece, is_shared, [&](const DenseJob& job, Range rows) {
+        const DenseKernel& kernel = dense_kernel_of(*job.weights);
+        if (const Int8Ops* ops = ops_of(kernel, job); ops != nullptr) {
+          run_int8_alone(*ops, job, rows, num_tokens, memory, rounded != &job);
+          rounded = &job;
+          return;
+        }
+        rounded = nullptr;
+        if (tiles) {
+          gemm_amx(kernel, job, rows, num_tokens, memory);
+        } else if (!fast_gemm && num_tokens <= kernel.max_matvec_tokens) {
+          run_matvec(kernel, job, rows, num_tokens);
+        } else {
+          gemm(kernel, job, rows, num_tokens, gemm_ops, memory);
+        }
+      });
+    }
   });
 }
 

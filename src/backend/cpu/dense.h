@@ -15,6 +15,7 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "base/work_shares.h"
 #include "tensor/tensor.h"
 
 namespace skein {
@@ -56,21 +57,24 @@ class DenseScratch {
   bool has_room_for_amx() const noexcept { return has_room_for_amx_; }
   // The part of `thread`, aligned to 64 B; dense.cc knows what lies there.
   float* of_thread(uint32_t thread) const noexcept;
+  // How dense() shares rows out.
+  WorkShares& shares() const noexcept { return *shares_; }
 
  private:
   std::shared_ptr<Buffer> buffer_;
+  std::unique_ptr<WorkShares> shares_;
   uint64_t thread_elems_ = 0;
   uint32_t num_threads_ = 0;
   bool has_room_for_amx_ = false;
 };
 
-// Runs all jobs in one parallel region: the rows of all of them are shared out by bytes, each
-// thread gets one contiguous piece. No job may read what another one writes. num_tokens >= 1;
-// scratch.num_threads() >= pool.num_threads(). kFast with tokens enough for that to matter rounds
-// weights and x to bf16 where the target has AMX (dense_gemm_amx.h). Else it rounds x of quantized
-// weights in their default layouts to int8 where the CPU has products of int8 (dense_int8.h), and
-// of others weights and x to bf16 where the target has bf16 products and there are tokens enough.
-// Sums stay f32.
+// Runs all jobs in one parallel region: the rows of all of them are shared out by bytes; of few
+// tokens, what a thread has not begun others may take (work_shares.h). No job may read what another
+// one writes. num_tokens >= 1; scratch.num_threads() >= pool.num_threads(). kFast with tokens
+// enough for that to matter rounds weights and x to bf16 where the target has AMX
+// (dense_gemm_amx.h). Else it rounds x of quantized weights in their default layouts to int8 where
+// the CPU has products of int8 (dense_int8.h), and of others weights and x to bf16 where the target
+// has bf16 products and there are tokens enough. Sums stay f32.
 void dense(std::span<const DenseJob> jobs, uint32_t num_tokens, Precision precision,
            ThreadPool& pool, DenseScratch& scratch) noexcept;
 
