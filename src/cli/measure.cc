@@ -8,6 +8,8 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "engine/impl.h"
+#include "model/neurons.h"
+#include "plan/profile_steps.h"
 
 namespace skein::cli {
 
@@ -19,22 +21,6 @@ namespace {
 
 constexpr uint32_t kWarmUpTokens = 8;
 constexpr uint32_t kChunk = 512;  // tokens that prefill runs at once
-
-// Zero elements among the first num_cols of one token's row of an activation.
-Result<uint64_t> count_zeros(Backend& backend, const Activation& activation) {
-  std::vector<float> row(activation.num_cols);
-  SKEIN_RETURN_IF_ERROR(backend.download(*activation.buffer,
-                                         activation.offset_elems * sizeof(float),
-                                         std::as_writable_bytes(std::span(row))));
-  return static_cast<uint64_t>(std::count(row.begin(), row.end(), 0.0f));
-}
-
-// Whether the backend's sparse kernel leaves out the weights of zero activations. The oracle
-// multiplies by them.
-bool skips_zeros(const Rwkv7& rwkv7) {
-  return rwkv7.backend().name() != "reference" &&
-         rwkv7.weights().layers.front().ffn_value.layout().kind == LayoutKind::kColMajor;
-}
 
 }  // namespace
 
@@ -71,31 +57,15 @@ Result<double> time_decode(Session& session, std::span<const uint32_t> ids) {
 Result<double> measure_bytes_per_token(const Model& model, std::span<const uint32_t> ids) {
   CHECK(!ids.empty());
   const Rwkv7& rwkv7 = *model.impl().rwkv7;
-  const auto all_bytes = static_cast<double>(rwkv7.bytes_per_token());
   SKEIN_ASSIGN_OR_RETURN(const State state, rwkv7.make_state(1));
-  const auto state_bytes = static_cast<double>(state.num_elems() * sizeof(float));
-  if (!skips_zeros(rwkv7)) return all_bytes + state_bytes;
-  SKEIN_ASSIGN_OR_RETURN(const Workspace work, rwkv7.make_workspace(1, 1));
-  const Run run{0, 0, 1};
-  uint64_t num_zeros = 0;
-  Status counted;
-  const auto after_layer = [&](uint32_t) {
-    const auto zeros = count_zeros(rwkv7.backend(), work.f);
-    if (zeros) {
-      num_zeros += *zeros;
-    } else if (counted) {
-      counted = tl::unexpected(zeros.error());
-    }
-  };
-  for (const uint32_t id : ids) {
-    SKEIN_RETURN_IF_ERROR(rwkv7.forward({{&id, 1}, {&run, 1}, {}}, state, work, after_layer));
+  double bytes = static_cast<double>(rwkv7.bytes_per_token()) +
+                 static_cast<double>(state.num_elems() * sizeof(float));
+  if (!skips_zeros(rwkv7)) return bytes;
+  SKEIN_ASSIGN_OR_RETURN(const NeuronCounts counts, count_neurons(rwkv7, ids, {}, 1));
+  for (const LayerWeights& layer : rwkv7.weights().layers) {
+    bytes -= static_cast<double>(layer.ffn_value.span_bytes());
   }
-  SKEIN_RETURN_IF_ERROR(counted);
-  // One col of one layer.
-  const double col_bytes =
-      static_cast<double>(rwkv7.ffn_value_col_bytes()) / rwkv7.dims().num_layers;
-  const double zeros_per_token = static_cast<double>(num_zeros) / static_cast<double>(ids.size());
-  return all_bytes + state_bytes - zeros_per_token * col_bytes;
+  return bytes + summarize(rwkv7, counts).value_bytes;
 }
 
 namespace {

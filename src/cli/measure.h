@@ -70,8 +70,9 @@ std::vector<uint32_t> random_ids(uint32_t count, uint32_t num_vocab);
 Result<double> time_prefill(Session& session, std::span<const uint32_t> ids);
 Result<double> time_decode(Session& session, std::span<const uint32_t> ids);
 
-// Bytes that decoding `ids` reads a token: ModelInfo::bytes_per_token less the cols of ffn.value
-// that the kernels skip because their activation is zero, and the state. Runs the tokens once.
+// Bytes that decoding `ids` reads a token: ModelInfo::bytes_per_token, the state, less what the
+// kernels skip of ffn.value because activations are zero: cols, and the scales of blocks without
+// any other. Runs the tokens once.
 Result<double> measure_bytes_per_token(const Model& model, std::span<const uint32_t> ids);
 
 // Of at least one value; the mean of the middle two where their number is even.

@@ -10,9 +10,6 @@
 namespace skein {
 namespace {
 
-// Tokens of one forward pass: f of 64 tokens is 2 MiB in a model of 8192 neurons.
-constexpr size_t kChunkTokens = 64;
-
 // Adds what one token fired in one layer.
 void add_token(std::span<const float> f, std::span<const uint32_t> order, uint32_t layer,
                NeuronCounts& counts) {
@@ -70,7 +67,7 @@ double first_share(const NeuronCounts& counts, double part) {
 }  // namespace
 
 Result<NeuronCounts> count_neurons(const Rwkv7& model, std::span<const uint32_t> ids,
-                                   const NeuronOrder& order) {
+                                   const NeuronOrder& order, uint32_t chunk_tokens) {
   const Dimensions& dims = model.dims();
   if (ids.empty()) return error("neurons: expected at least one token id, found none");
   if (!order.layers.empty()) {
@@ -78,7 +75,7 @@ Result<NeuronCounts> count_neurons(const Rwkv7& model, std::span<const uint32_t>
   }
   NeuronCounts counts = empty_counts(model, ids.size());
   SKEIN_ASSIGN_OR_RETURN(const State state, model.make_state(1));
-  const auto max_tokens = static_cast<uint32_t>(std::min(ids.size(), kChunkTokens));
+  const auto max_tokens = static_cast<uint32_t>(std::min<size_t>(ids.size(), chunk_tokens));
   SKEIN_ASSIGN_OR_RETURN(const Workspace work,
                          model.make_workspace(max_tokens, 1, model.plan().activations));
   std::vector<float> f(max_tokens * work.f.stride_elems);

@@ -76,13 +76,6 @@ uint64_t Rwkv7::bytes_per_token() const noexcept {
   return bytes + emb.cols() * element_bits(emb.dtype()) / 8;
 }
 
-uint64_t Rwkv7::ffn_value_col_bytes() const noexcept {
-  uint64_t bytes = 0;
-  for (const LayerWeights& layer : weights_.layers)
-    bytes += layer.ffn_value.span_bytes() / layer.ffn_value.cols();
-  return bytes;
-}
-
 Result<State> Rwkv7::make_state(uint32_t num_slots) const {
   CHECK(num_slots >= 1);
   State state;

@@ -63,9 +63,6 @@ class Rwkv7 {
   uint64_t num_parameters() const noexcept { return num_parameters_; }
   // Weight bytes that one decoded token reads: all but the embedding, of which it reads one row.
   uint64_t bytes_per_token() const noexcept;
-  // Of those, the bytes of one col of every layer's ffn.value together: what one zero of f skips in
-  // each layer.
-  uint64_t ffn_value_col_bytes() const noexcept;
 
   // Zero: the state of an empty sequence, in the backend's own layout.
   Result<State> make_state(uint32_t num_slots) const;

@@ -104,7 +104,8 @@ Result<uint32_t> choose_morton_side(ProfileRunner& runner, const ProfileOptions&
 
 void describe(const ProfileRunner& runner, const Backend& backend, const ProfileOptions& options,
               ProfileReport& report) {
-  report.zero_percent = 100 * runner.sparsity().zero_share;
+  report.zero_percent =
+      100 * (1 - summarize(*runner.baseline().model, runner.sparsity().counts).density);
   report.num_threads = backend.num_threads();
   report.device = backend.description();
   report.num_decode = options.num_decode;

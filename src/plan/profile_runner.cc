@@ -324,7 +324,7 @@ void ProfileRunner::finish(Member& member) const {
   const Rwkv7& model = *member.loaded.model;
   std::array<double, kNumSteps> bytes = bytes_by_step(model);
   if (skips_zeros(model)) {
-    bytes[static_cast<size_t>(Step::kFfnValue)] *= 1 - sparsity_.zero_share;
+    bytes[static_cast<size_t>(Step::kFfnValue)] = summarize(model, sparsity_.counts).value_bytes;
   }
   figures.bytes_per_token = 0;
   for (const double step : bytes) figures.bytes_per_token += step;

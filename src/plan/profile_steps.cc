@@ -116,7 +116,6 @@ Result<Sparsity> measure_sparsity(const Rwkv7& model, std::span<const uint32_t> 
   sparsity.nonzero_cols.resize(model.dims().num_layers);
   const Run run{0, 0, 1};
   std::vector<float> f(model.dims().num_hidden);
-  uint64_t num_nonzero = 0;
   Status downloaded;
   const auto after_layer = [&](uint32_t layer) {
     if (!downloaded) return;
@@ -127,15 +126,12 @@ Result<Sparsity> measure_sparsity(const Rwkv7& model, std::span<const uint32_t> 
     for (uint32_t col = 0; col < f.size(); ++col) {
       if (f[col] != 0) cols.push_back(col);
     }
-    num_nonzero += cols.size();
   };
   for (const uint32_t id : ids) {
     SKEIN_RETURN_IF_ERROR(model.forward({{&id, 1}, {&run, 1}, {}}, state, work, after_layer));
   }
   SKEIN_RETURN_IF_ERROR(downloaded);
-  const double all =
-      static_cast<double>(ids.size()) * model.dims().num_layers * static_cast<double>(f.size());
-  sparsity.zero_share = 1 - static_cast<double>(num_nonzero) / all;
+  SKEIN_ASSIGN_OR_RETURN(sparsity.counts, count_neurons(model, ids, {}, 1));
   return sparsity;
 }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/neurons.h"
 #include "model/rwkv7.h"
 
 namespace skein {
@@ -63,7 +64,7 @@ std::array<double, kNumSteps> bytes_by_step(const Rwkv7& model);
 
 // What the ffn's activations leave of ffn.value.
 struct Sparsity {
-  double zero_share = 0;                            // of all tokens and layers
+  NeuronCounts counts;
   std::vector<std::vector<uint32_t>> nonzero_cols;  // [layer] of the last token, ascending
 };
 

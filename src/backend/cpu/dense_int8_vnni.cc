@@ -52,7 +52,17 @@ struct Chunks {
   const int8_t* x;
   uint64_t token_bytes;
   size_t count;
+  uint64_t prefetch_bytes;  // from each chunk to what is asked for
 };
+
+// How far ahead of `at` its group is asked for. Groups lie behind each other and `num_groups` are
+// read at once: behind the end of each comes what it reads next, beyond the others.
+SKEIN_AVX512_VNNI_INLINE uint64_t bytes_ahead(const uint8_t* at, const uint8_t* group,
+                                              uint64_t group_bytes, size_t num_groups,
+                                              uint64_t bytes) {
+  const bool is_last = static_cast<uint64_t>(at - group) + bytes >= group_bytes;
+  return is_last ? bytes + (num_groups - 1) * group_bytes : bytes;
+}
 
 // Adds their products to dots[g][t].
 template <class Weights, size_t kGroups, size_t kTokens>
@@ -75,7 +85,7 @@ SKEIN_AVX512_VNNI_INLINE void add_chunks(const Weights& weights, const Chunks& c
 #pragma GCC unroll 16
     for (size_t g = 0; g < kGroups; ++g) {
       const uint8_t* w = chunks.w + g * chunks.group_bytes + c * kChunkBytes;
-      __builtin_prefetch(w + kPrefetchBytes, 0, 3);
+      __builtin_prefetch(w + chunks.prefetch_bytes, 0, 3);
       weights.load(w, planes[g]);
     }
 #pragma GCC unroll 16
@@ -124,6 +134,7 @@ SKEIN_AVX512_VNNI void multiply_tile(const Weights& weights, const Tile& tile) {
   const auto* scales = reinterpret_cast<const uint8_t*>(args.weights.scales_data()) +
                        scale_mapping.block_offset(tile.row / 16, uint64_t{0}) * kWordBytes;
   CodeStream stream(mapping, codes, 8 / Weights::kPlanes, tile.row);
+  const uint8_t* group = stream.at();
   const uint64_t group_bytes = mapping.group_stride() / Weights::kPlanes;
   const uint64_t group_scale_bytes = scale_mapping.group_stride() * kWordBytes;
 
@@ -147,7 +158,8 @@ SKEIN_AVX512_VNNI void multiply_tile(const Weights& weights, const Tile& tile) {
     for (uint64_t col = block * kBlockCols; col < end;) {
       const size_t num_cols = stream.run(end - col);
       const Chunks chunks = {stream.at(), group_bytes, x + col, args.x.code_stride,
-                             ceil_div(num_cols, 4 * Weights::kPlanes)};
+                             ceil_div(num_cols, 4 * Weights::kPlanes),
+                             bytes_ahead(stream.at(), group, group_bytes, kGroups, kPrefetchBytes)};
       if constexpr (kTokens > 2 && Weights::kPlanes == 1) {
         add_chunks_apart<Weights, kGroups, kTokens>(weights, chunks, dots);
       } else {
