@@ -2,6 +2,7 @@
 // (quant_units-inl.h): rows by tokens by steps of cols. Compiled once per target.
 #include <algorithm>
 
+#include "backend/cpu/cpu_features.h"
 #include "backend/cpu/quant_units-inl.h"
 #include "hwy/highway.h"
 
@@ -247,6 +248,11 @@ void multiply_chunks(const MatvecArgs& args) {
     multiply_ordered<Shape>(codec, args, x_sums);
   } else {
     const ChunkedX x{args.x, args.x_stride_elems, {0, args.num_tokens}, {0, args.weights.cols()}};
+    if constexpr (kHasSeveralGroups) {
+      if (args.num_tokens == 1 && cpu_wants_two_streams()) {
+        return multiply_rows<ChunkShape<Codec, kRows, 2>>(codec, args, x, x_sums);
+      }
+    }
     multiply_rows<Shape>(codec, args, x, x_sums);
   }
 }

@@ -37,7 +37,13 @@ namespace skein::HWY_NAMESPACE {
 inline constexpr size_t kChunkPrefetchBytes = 2048;
 inline constexpr size_t kScalePrefetchBytes = 512;
 
-template <class CodecOf, size_t kRowsOf>
+// Row groups at once. Vectors of 4 lanes hold one chunk or less, and have no x to share. Under a
+// sanitizer clang takes more than a quarter of an hour for several.
+inline constexpr bool kHasSeveralGroups = kLanes >= 8 && !HWY_IS_ASAN;
+template <size_t kRows>
+inline constexpr size_t kGroupsOfRows = kHasSeveralGroups ? 16 / kRows : 1;
+
+template <class CodecOf, size_t kRowsOf, size_t kGroupsOf = kGroupsOfRows<kRowsOf>>
 struct ChunkShape {
   using Codec = CodecOf;
   static constexpr size_t kRows = kRowsOf;  // R
@@ -48,25 +54,30 @@ struct ChunkShape {
   static_assert(kStepCols<Codec> % kUnitCols == 0);
   static constexpr size_t kChunkBytes = kRows * sizeof(uint32_t);
 
-  // Row groups at once. Vectors of 4 lanes hold one chunk or less, and have no x to share. Under a
-  // sanitizer clang takes more than a quarter of an hour for several.
-  static constexpr size_t kGroups = kLanes >= 8 && !HWY_IS_ASAN ? 16 / kRows : 1;
+  static constexpr size_t kGroups = kGroupsOf;
   static constexpr size_t kGroupRows = kGroups * kRows;
   // Vectors that hold the sums of a row group, chunks that lie in one.
   static constexpr size_t kVecs = HWY_MAX(1, kRows / kLanes);
   static constexpr size_t kVecChunks = HWY_MAX(1, kLanes / kRows);
 
-  // Tokens at once: the sums are half of the registers or less.
+  // Tokens at once: the sums are half of the registers or less. Two groups of 16 rows are for one
+  // token, which waits for memory.
   static constexpr size_t kSums = kGroups * kVecs;
   static constexpr size_t kMaxSums = kLanes == 16 && kRows < 16 ? 16 : 8;
-  static constexpr size_t kMaxTokens = HWY_MAX(1, HWY_MIN(kRows < 16 ? 4 : 8, kMaxSums / kSums));
+  static constexpr size_t kMaxTokens = kGroupRows > 16 ? 1
+                                                       : HWY_MAX(1, HWY_MIN(kRows < 16 ? 4 : 8,
+                                                                            kMaxSums / kSums));
 
   // In layouts that are no default two tokens take a turn of four: less to compile.
   static constexpr bool kTakesTwo = kMaxTokens >= 2 && (kRows == 16 || kMaxTokens < 4);
 
+  // Codes 2, 4 and 6 of a lane by loads that begin one, two and three bytes later, since
+  // the ports of shifts and look-ups are full and those of loads are not.
+  static constexpr bool kLoadsBytes = kGroupRows > 16 && kChunk == 8 && kLanes == 16;
+
   // Several sums a vector hide the latency of FMA, 4 cycles, where there are few tokens.
   template <size_t kTokens>
-  static constexpr size_t kTurns = HWY_MAX(1, 4 / (kTokens * kSums));
+  static constexpr size_t kTurns = HWY_MAX(1, (kGroupRows > 16 ? 8 : 4) / (kTokens * kSums));
 
   // acc[t][u][g][v]: t the token, u a col's turn, g the row group, v the vector of its rows.
   template <size_t kTokens>
@@ -147,7 +158,10 @@ HWY_INLINE void add_unit(const typename Shape::Codec& codec, const Spread<Shape>
       const size_t place = j * Shape::kUnitChunks + v * kLanes / Shape::kRows;
       F32Vec codes[kGroups];
       HWY_UNROLL(16)
-      for (size_t g = 0; g < kGroups; ++g) codes[g] = codec.take(bits[g]);
+      for (size_t g = 0; g < kGroups; ++g) {
+        if (Shape::kLoadsBytes && j != 0 && j % 2 == 0) bits[g] = load_u32(w[g] + j / 2);
+        codes[g] = codec.take(bits[g]);
+      }
       HWY_UNROLL(16)
       for (size_t t = 0; t < kTokens; ++t) {
         const F32Vec xs = spread(x[t] + col + place);
@@ -259,7 +273,7 @@ class UnitStream {
   HWY_INLINE void add_edge(const Codec& codec, const Spread<Shape>& spread, const float* const* x,
                            size_t col, size_t num_cols,
                            typename Shape::template Sums<kTokens>& acc) {
-    HWY_ALIGN uint8_t copy[kGroups][Shape::kUnitBytes] = {};
+    HWY_ALIGN uint8_t copy[kGroups][Shape::kUnitBytes + (Shape::kLoadsBytes ? 64 : 0)] = {};
     const uint8_t* w[kGroups];
     for (size_t g = 0; g < kGroups; ++g) w[g] = copy[g];
     for (size_t i = 0; i * Shape::kChunk < num_cols; ++i) {
@@ -282,12 +296,11 @@ class UnitStream {
     }
   }
 
-  // To what is read kChunkPrefetchBytes later, by all row groups: behind a row group's own codes
+  // To what is read kChunkPrefetchBytes later in a row group: behind a row group's own codes
   // follow those of its neighbours, which are read now.
   HWY_INLINE size_t ahead_bytes() const {
-    constexpr size_t kAhead = kChunkPrefetchBytes / kGroups;
-    if (kGroups == 1 || stream_.at() + kAhead < end_) return kAhead;
-    return kAhead + (kGroups - 1) * group_bytes_;
+    if (kGroups == 1 || stream_.at() + kChunkPrefetchBytes < end_) return kChunkPrefetchBytes;
+    return kChunkPrefetchBytes + (kGroups - 1) * group_bytes_;
   }
 
   CodeStream stream_;
