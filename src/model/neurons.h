@@ -30,7 +30,8 @@ struct NeuronCounts {
 
 // Runs `ids` as one text. `order` may name the model's neurons in another order, in which they are
 // counted (neuron i of the counts is neuron order.layers[l][i] of the model); empty: as they are.
-// At most `chunk_tokens` run at once: f of 64 is 2 MiB in a model of 8192 neurons. Errors: no ids, an id that the model does not have, an order for another model, device errors.
+// At most `chunk_tokens` run at once: f of 64 is 2 MiB in a model of 8192 neurons. Errors: no ids,
+// an id that the model does not have, an order for another model, device errors.
 Result<NeuronCounts> count_neurons(const Rwkv7& model, std::span<const uint32_t> ids,
                                    const NeuronOrder& order = {}, uint32_t chunk_tokens = 64);
 

@@ -157,7 +157,10 @@ SKEIN_AVX512_VNNI void multiply_tile(const Weights& weights, const Tile& tile) {
     const uint64_t end = std::min((block + 1) * kBlockCols, cols);
     for (uint64_t col = block * kBlockCols; col < end;) {
       const size_t num_cols = stream.run(end - col);
-      const Chunks chunks = {stream.at(), group_bytes, x + col, args.x.code_stride,
+      const Chunks chunks = {stream.at(),
+                             group_bytes,
+                             x + col,
+                             args.x.code_stride,
                              ceil_div(num_cols, 4 * Weights::kPlanes),
                              bytes_ahead(stream.at(), group, group_bytes, kGroups, kPrefetchBytes)};
       if constexpr (kTokens > 2 && Weights::kPlanes == 1) {

@@ -202,10 +202,10 @@ inline double int8_slack(const TestWeights& weights, const float* x, uint64_t ro
     const uint64_t end = std::min<uint64_t>(begin + step_cols(dtype), cols);
     double max_x = 0, sum_x = 0, max_w = 0, sum_w = 0;
     for (uint64_t col = begin; col < end; ++col) {
-      const double abs_x = __builtin_fabs(static_cast<double>(x[col]));
-      const double abs_w = __builtin_fabs(w[col]);
-      max_x = abs_x > max_x ? abs_x : max_x;
-      max_w = abs_w > max_w ? abs_w : max_w;
+      const double abs_x = std::abs(static_cast<double>(x[col]));
+      const double abs_w = std::abs(w[col]);
+      max_x = std::max(max_x, abs_x);
+      max_w = std::max(max_w, abs_w);
       sum_x += abs_x;
       sum_w += abs_w;
     }
@@ -236,7 +236,7 @@ inline void expect_product(const TestWeights& weights, const TestRows& x, const 
   for (uint32_t t = 0; t < num_tokens; ++t) {
     const float* x_row = x.row(t);
     for (uint64_t row = 0; row < rows; ++row) {
-      // Pointers and builtins: sanitizers do not optimize tests, and most of their time is here.
+      // Pointers, since sanitizers spend most of their time here.
       const double* w = weights.values.data() + row * cols;
       const double* terms =
           (weights.terms.empty() ? weights.values : weights.terms).data() + row * cols;
@@ -246,7 +246,7 @@ inline void expect_product(const TestWeights& weights, const TestRows& x, const 
         const double x_col = static_cast<double>(x_row[col]);
         if (x_col == 0.0) continue;
         sum += w[col] * x_col;
-        magnitude += __builtin_fabs(terms[col] * x_col);
+        magnitude += std::abs(terms[col] * x_col);
       }
       const double err = std::abs(static_cast<double>(y.row(t)[row]) - sum);
       const double slack = error.int8_x ? int8_slack(weights, x.row(t), row) : 0;
