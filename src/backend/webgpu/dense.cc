@@ -471,9 +471,8 @@ Result<Kernel> DenseShader::finish() {
 // More than any device needs: weights, scales and bias, x, y, other and the batch, each on its own.
 constexpr size_t kBindingsOfPart = 7;
 
-// A software device compiles a shader of seven products in twenty seconds, each of them alone in
-// half a second (lavapipe, the time grows with the square of the barriers), and dispatches cost it
-// little.
+// A software device compiles a shader of seven products in twenty seconds and of one in half a
+// second (nf4, lavapipe, 2026-11-30), and dispatches cost it little.
 constexpr size_t kSoftwareParts = 3;
 
 // How many parts from the first on one dispatch takes. Arenas need far fewer bindings than this
