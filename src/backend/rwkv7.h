@@ -124,7 +124,7 @@ struct Workspace {
   Activation x;                             // [T][C] the residual stream
   std::array<Activation, kNumMixes> mixed;  // [6][T][C] r, w, k, v, a, g
   Activation r, k, v;                       // [T][C]
-  Activation low_w, low_a, low_v, low_g;    // [T][rank]
+  Activation low_w, low_a, low_v, low_g;    // [T][rank], packed side by side
   Activation w, a, g;                       // [T][C] w is the decay itself, in (0, 1)
   Activation v_first;                       // [T][C] layer 0's v
   Activation y;                             // [T][C] gated output of the wkv

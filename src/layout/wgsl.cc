@@ -138,9 +138,9 @@ bool is_function_name(std::string_view name) {
          std::find(std::begin(kTakenNames), std::end(kTakenNames), name) == std::end(kTakenNames);
 }
 
-}  // namespace
-
-Result<std::string> emit_wgsl(const AnyMapping& mapping, std::string_view function_name) {
+// `stride_name`: of the distance of rows; nothing: it is a constant.
+Result<std::string> emit(const AnyMapping& mapping, std::string_view function_name,
+                         std::string_view stride_name) {
   if (!is_function_name(function_name)) {
     return error("expected a free WGSL identifier as function name, found '{}'", function_name);
   }
@@ -151,9 +151,25 @@ Result<std::string> emit_wgsl(const AnyMapping& mapping, std::string_view functi
   Body body;
   const Expr row(&body, "row", mapping.extents().rows - 1);
   const Expr col(&body, "col", mapping.extents().cols - 1);
-  const Expr offset = mapping.visit([&](const auto& typed) { return typed(row, col); });
+  const Expr offset = mapping.visit([&](const auto& typed) {
+    if (stride_name.empty()) return typed(row, col);
+    const Expr stride(&body, std::string(stride_name), mapping.required_span_size());
+    return row * stride + typed(Expr(0), col);
+  });
   return fmt::format("fn {}(row: u32, col: u32) -> u32 {{\n{}  return {};\n}}\n", function_name,
                      body.statements, offset.text());
+}
+
+}  // namespace
+
+Result<std::string> emit_wgsl(const AnyMapping& mapping, std::string_view function_name) {
+  return emit(mapping, function_name, {});
+}
+
+Result<std::string> emit_wgsl_by_stride(const AnyMapping& mapping, std::string_view function_name,
+                                        std::string_view stride_name) {
+  CHECK(mapping.layout().kind == LayoutKind::kRowMajor);
+  return emit(mapping, function_name, stride_name);
 }
 
 }  // namespace skein

@@ -17,4 +17,9 @@ namespace skein {
 // underscores, or the span is no u32.
 Result<std::string> emit_wgsl(const AnyMapping& mapping, std::string_view function_name);
 
+// The same of a row_major mapping whose distance of rows, mapping(1, 0), is a name, so that
+// matrices of other widths share the text.
+Result<std::string> emit_wgsl_by_stride(const AnyMapping& mapping, std::string_view function_name,
+                                        std::string_view stride_name);
+
 }  // namespace skein

@@ -236,6 +236,25 @@ TEST(Wgsl, GivesTheOffsetAtEveryCoordinate) {
   }
 }
 
+TEST(Wgsl, TheDistanceOfRowsCanBeAName) {
+  for (const std::string_view text : {"row_major", "row_major@128B"}) {
+    for (const Extents extents : kTestExtents) {
+      const AnyMapping mapping = mapping_of(text, extents, 16);
+      std::string wgsl = emit_wgsl_by_stride(mapping, "offset_of", "stride").value();
+      SCOPED_TRACE(fmt::format("{} {} x {}\n{}", text, extents.rows, extents.cols, wgsl));
+      EXPECT_EQ(wgsl.find("stride") != std::string::npos, extents.rows > 1);
+      if (extents.rows > 1) {
+        wgsl.replace(wgsl.find("stride"), 6, fmt::format("{}u", mapping(1, 0)));
+      }
+      WgslFunction function(wgsl);
+      for (uint32_t row = 0; row < extents.rows; ++row) {
+        for (uint32_t col = 0; col < extents.cols; ++col)
+          ASSERT_EQ(function(row, col), mapping(row, col));
+      }
+    }
+  }
+}
+
 // Shapes near the limit of u32: the corners, where an intermediate value would wrap first.
 TEST(Wgsl, NothingWrapsNearTheLimit) {
   constexpr Extents kLarge[] = {{65535, 65536},  {65536, 65535}, {4294967295, 1},

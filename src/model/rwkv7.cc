@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "base/bits.h"
 #include "base/check.h"
 
 namespace skein {
@@ -43,6 +44,33 @@ Status make_activations(Backend& backend, uint64_t max_tokens, uint32_t num_cols
   SKEIN_ASSIGN_OR_RETURN(const auto buffer,
                          backend.allocate(elems_each * out.size() * sizeof(float)));
   for (size_t i = 0; i < out.size(); ++i) out[i] = {buffer, i * elems_each, num_cols, num_cols};
+  return {};
+}
+
+// The four low-rank activations, [max_tokens][rank]. Packed, those of a token lie side by side, so
+// that products of them are twins (backend/webgpu/bodies.h).
+Status make_low_activations(Backend& backend, uint64_t max_tokens, const Dimensions& dims,
+                            ActivationLayout layout, Workspace& work) {
+  constexpr uint32_t kGrain = 64;  // floats: 256 B, a multiple of which a device's bindings want
+  const std::pair<uint32_t, Activation*> all[] = {{dims.rank_w, &work.low_w},
+                                                  {dims.rank_a, &work.low_a},
+                                                  {dims.rank_v, &work.low_v},
+                                                  {dims.rank_g, &work.low_g}};
+  if (layout == ActivationLayout::kSeparate) {
+    for (const auto& [rank, out] : all) {
+      SKEIN_RETURN_IF_ERROR(make_activations(backend, max_tokens, rank, {out, 1}));
+    }
+    return {};
+  }
+  uint32_t stride = 0;
+  for (const auto& [rank, out] : all) stride += round_up(rank, kGrain);
+  Activation packed;
+  SKEIN_RETURN_IF_ERROR(make_activations(backend, max_tokens, stride, {&packed, 1}));
+  for (const auto& [rank, out] : all) {
+    *out = packed;
+    out->num_cols = rank;
+    packed.offset_elems += round_up(rank, kGrain);
+  }
   return {};
 }
 
@@ -106,10 +134,7 @@ Result<Workspace> Rwkv7::make_workspace(uint32_t max_tokens, uint32_t max_logits
                           &work.v_first, &work.y, &work.z}) {
     SKEIN_RETURN_IF_ERROR(make(C, *out));
   }
-  SKEIN_RETURN_IF_ERROR(make(dims_.rank_w, work.low_w));
-  SKEIN_RETURN_IF_ERROR(make(dims_.rank_a, work.low_a));
-  SKEIN_RETURN_IF_ERROR(make(dims_.rank_v, work.low_v));
-  SKEIN_RETURN_IF_ERROR(make(dims_.rank_g, work.low_g));
+  SKEIN_RETURN_IF_ERROR(make_low_activations(backend_, max_tokens, dims_, layout, work));
   SKEIN_RETURN_IF_ERROR(make(dims_.num_hidden, work.f));
   SKEIN_RETURN_IF_ERROR(make_activations(backend_, max_logits, dims_.num_vocab, {&work.logits, 1}));
   return work;

@@ -66,16 +66,28 @@ Status Bindings::add_weights(std::span<const ByteRange> ranges) {
   return {};
 }
 
+size_t Bindings::index_of(const ByteRange& range) const {
+  size_t i = 0;
+  const auto has_range = [&](const Binding& binding) {
+    return binding.buffer == range.buffer && binding.type == kWeightsType &&
+           binding.begin <= range.begin && bound_end(range.end) <= binding.end;
+  };
+  while (i < bindings_.size() && !has_range(bindings_[i])) ++i;
+  CHECK(i < bindings_.size());
+  return i;
+}
+
 Bindings::Place Bindings::weights(const ByteRange& range) const {
-  for (size_t i = 0; i < bindings_.size(); ++i) {
-    const Binding& binding = bindings_[i];
-    if (binding.buffer == range.buffer && binding.type == kWeightsType &&
-        binding.begin <= range.begin && bound_end(range.end) <= binding.end) {
-      return {name_of(i), range.begin - binding.begin};
-    }
-  }
-  CHECK(false);
-  return {};
+  const size_t i = index_of(range);
+  return {name_of(i), range.begin - bindings_[i].begin};
+}
+
+Result<Bindings::Place> Bindings::weights_as(const ByteRange& range, std::string_view type) {
+  const Binding all = bindings_[index_of(range)];
+  SKEIN_ASSIGN_OR_RETURN(Place place,
+                         this->range(*all.buffer, all.begin, all.end, Access::kRead, type));
+  place.offset_bytes += range.begin - all.begin;
+  return place;
 }
 
 Result<Bindings::Place> Bindings::activation(const Activation& activation, uint64_t num_rows,
@@ -85,7 +97,7 @@ Result<Bindings::Place> Bindings::activation(const Activation& activation, uint6
 }
 
 Status Bindings::join(std::span<const Activation* const> activations, uint64_t num_rows,
-                      bool in_quads) {
+                      Access access, bool in_quads) {
   auto [begin, end] = span_of(*activations.front(), num_rows);
   for (const Activation* activation : activations) {
     CHECK(activation->buffer == activations.front()->buffer);
@@ -94,7 +106,7 @@ Status Bindings::join(std::span<const Activation* const> activations, uint64_t n
     end = std::max(end, one_end);
   }
   const Result<Place> place =
-      range(gpu_buffer(*activations.front()->buffer), begin, end, Access::kRead, type_of(in_quads));
+      range(gpu_buffer(*activations.front()->buffer), begin, end, access, type_of(in_quads));
   return place ? Status() : tl::unexpected(place.error());
 }
 

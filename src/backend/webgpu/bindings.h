@@ -49,6 +49,8 @@ class Bindings {
   Status add_weights(std::span<const ByteRange> ranges);
   // A range that add_weights() was given; the variable is an array<vec4<u32>>.
   Place weights(const ByteRange& range) const;
+  // The same bytes once more, as an array of another type.
+  Result<Place> weights_as(const ByteRange& range, std::string_view type);
 
   // `num_rows` rows of the activation. The variable is an array of f32, or of vec4<f32> with
   // `in_quads`. An activation that is written must not be bound for reading too.
@@ -56,7 +58,8 @@ class Bindings {
                            bool in_quads = false);
   // One binding for activations of one buffer, which activation() then finds. Their distances
   // become part of the text.
-  Status join(std::span<const Activation* const> activations, uint64_t num_rows, bool in_quads);
+  Status join(std::span<const Activation* const> activations, uint64_t num_rows, Access access,
+              bool in_quads = false);
   Result<Place> range(const GpuBuffer& buffer, uint64_t begin, uint64_t end, Access access,
                       std::string_view type);
 
@@ -65,6 +68,8 @@ class Bindings {
   std::string declarations() const;
 
  private:
+  size_t index_of(const ByteRange& range) const;
+
   const GpuLimits& limits_;
   std::vector<Binding> bindings_;
 };

@@ -84,7 +84,7 @@ void set_few(const Part& part, const DenseShape& shape, ShaderValues& values) {
     values.set(fmt::format("PLACE_{}", r), r % 4);
   }
   values.set("PASS_COLS", lanes * 4);
-  values.set("TAIL", weights.cols() % (lanes * 4) == 0 ? 0 : 1);
+  values.set("TAIL", shape.has_few_tail ? 1 : 0);
   values.set("TOKEN_QUADS", quads);
   values.set("GROUPS", shape.group_threads / lanes);
   values.set("FOLDS", lanes / kFewFold);

@@ -20,6 +20,7 @@ struct DenseShape {
   uint32_t num_tokens = 1;
   uint32_t group_threads = 0;
   uint64_t group_x_quads = 0;  // of x in workgroup memory, for kLanes; 0: it is read as it lies
+  bool has_few_tail = false;   // kFew: some threads have no cols in the last step
   uint32_t pair_copies = 0;    // kLanes multiplies pairs of f16, from a table with so many copies
 
   // Of a row.

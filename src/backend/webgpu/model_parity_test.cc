@@ -130,10 +130,10 @@ Case many_tokens(const char* name, DType dtype, const char* dense, const char* f
   return {name, dtype, dense, ffn_value, 128, ActivationLayout::kPacked, {}, {67, 3}, {100}};
 }
 
-// Five and six tokens, whose last quad is not whole.
-Case few_tokens(const char* name, DType dtype, const char* layout) {
-  return {name,   dtype, layout, layout, 64, ActivationLayout::kPacked, hardware_options(),
-          {6, 5}, {3}};
+// Six tokens, and five or three, whose last quad is not whole.
+Case few_tokens(const char* name, DType dtype, const char* layout, uint32_t second = 5) {
+  return {name,        dtype, layout, layout, 64, ActivationLayout::kPacked, hardware_options(),
+          {6, second}, {3}};
 }
 
 // Another form than the backend's rule for every product, once for one token and once for tiles.
@@ -240,7 +240,7 @@ INSTANTIATE_TEST_SUITE_P(
         fast_by_lanes("nf4_fast_by_lanes", DType::kNF4, "interleave(32,64,32)"),
         fast_by_lanes("q4_0_fast_by_lanes", DType::kQ4_0, "interleave(32,64,32)",
                       "group(64,1,1,1)"),
-        few_tokens("f16_few_tokens", DType::kF16, "row_major"),
+        few_tokens("f16_few_tokens", DType::kF16, "row_major", 3),
         few_tokens("int8_few_tokens", DType::kInt8, "row_major"),
         few_tokens("nf4_few_tokens", DType::kNF4, "row_major"),
         in_form("int8_in_tiles", DType::kInt8, "row_major", "tile(32,64,4,8)"),

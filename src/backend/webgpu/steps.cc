@@ -81,7 +81,7 @@ Status bind_row(const Activation& x, uint64_t num_rows, const PendingSums& pendi
   if (pending.num_splits > 0) {
     SKEIN_ASSIGN_OR_RETURN(
         const Bindings::Place sums,
-        bindings.activation(*pending.sums, pending.num_splits, Access::kRead, true));
+        bindings.activation(*pending.sums, num_rows * pending.num_splits, Access::kRead, true));
     CHECK(sums.offset_bytes == 0);
     values.set("SUMS", sums.name);
   }
@@ -263,9 +263,8 @@ Result<std::vector<Kernel>> mix_kernels(const LayerArgs& args, bool is_ffn, cons
     ShaderValues values;
     SKEIN_RETURN_IF_ERROR(start_mix(args, w, x, batch_buffer, pending, limits, bindings, values));
     if (pending.num_splits > 0) {
-      CHECK(num_tokens == 1);
       SKEIN_RETURN_IF_ERROR(
-          bind_activation("X_OUT", *pending.x_out, 1, Access::kWrite, bindings, values));
+          bind_activation("X_OUT", *pending.x_out, num_tokens, Access::kWrite, bindings, values));
     }
     values.set("SINGLE", is_single ? 1 : 0);
     for (uint32_t c = 0; c < w.num_mixes; ++c) {

@@ -15,8 +15,8 @@ namespace skein::webgpu {
 inline constexpr uint32_t kBatchTokensAt = 2;
 std::vector<uint32_t> pack_batch(const Batch& batch);
 
-// What is still to be added to x, [num_splits][C] (sparse.h), by the next kernel that reads it, and
-// where that one puts the sum: not where it reads x, since its workgroups all read all of it.
+// What is still to be added to x, [T][num_splits][C] (sparse.h), by the next kernel that reads it,
+// and where that one puts the sum: not where it reads x, since its workgroups all read all of it.
 struct PendingSums {
   uint32_t num_splits = 0;
   const Activation* sums = nullptr;

@@ -155,7 +155,10 @@ class WebGpuBackend final : public Backend {
 
   // Where x is: decoding moves it to and fro, since a mix that adds pending sums to it cannot
   // write it where it reads it.
-  const Activation& x_of(const Workspace& work) const { return x_is_other_ ? other_x_ : work.x; }
+  bool is_moved(const Workspace& work) const {
+    return moved_x_id_ != 0 && moved_x_id_ == gpu_buffer(*work.x.buffer).id();
+  }
+  const Activation& x_of(const Workspace& work) const { return is_moved(work) ? other_x_ : work.x; }
   Result<PendingSums> pending_of(const LayerArgs& args);
   Status run_sparse(const LayerArgs& args, std::span<const ColPart> parts, uint32_t num_splits);
   Status make_activation(uint64_t rows, uint32_t cols, Activation& out);
@@ -182,11 +185,11 @@ class WebGpuBackend final : public Backend {
   std::shared_ptr<GpuBuffer> batch_buffer_;
   std::vector<uint32_t> batch_words_;   // what batch_buffer_ holds
   Activation rows_;                     // [T][C] embeddings that the host looked up
-  Activation sums_;                     // [splits][C] what a sparse product left
-  Activation other_x_;                  // [1][C]
+  Activation sums_;                     // [T][splits][C] what sparse products left
+  Activation other_x_;                  // [T][C]
   std::shared_ptr<GpuBuffer> scratch_;  // of products of many tokens
   uint32_t pending_splits_ = 0;         // of sums_: not yet in x
-  bool x_is_other_ = false;
+  uint64_t moved_x_id_ = 0;             // of the buffer whose x is in other_x_; 0: of none
   DrawMemory draw_memory_;
   KernelForms forms_;
 };
@@ -294,14 +297,14 @@ Status WebGpuBackend::run_embed(const Dimensions& dims, const Weights& weights, 
 void WebGpuBackend::embed(const Dimensions& dims, const Weights& weights, const Batch& batch,
                           const Workspace& work) noexcept {
   pending_splits_ = 0;
-  x_is_other_ = false;
+  moved_x_id_ = 0;
   record(run_embed(dims, weights, batch, work));
 }
 
 Result<PendingSums> WebGpuBackend::pending_of(const LayerArgs& args) {
   if (pending_splits_ == 0) return PendingSums{};
-  SKEIN_RETURN_IF_ERROR(make_activation(1, args.dims.num_emb, other_x_));
-  return PendingSums{pending_splits_, &sums_, x_is_other_ ? &args.work.x : &other_x_};
+  SKEIN_RETURN_IF_ERROR(make_activation(args.batch.num_tokens(), args.dims.num_emb, other_x_));
+  return PendingSums{pending_splits_, &sums_, is_moved(args.work) ? &args.work.x : &other_x_};
 }
 
 void WebGpuBackend::run_mix(const LayerArgs& args, bool is_ffn) noexcept {
@@ -324,7 +327,7 @@ void WebGpuBackend::run_mix(const LayerArgs& args, bool is_ffn) noexcept {
       key, [&] { return mix_kernels(args, is_ffn, x, *pending, *batch_buffer_, gpu_->limits()); }));
   if (pending->num_splits > 0) {
     pending_splits_ = 0;
-    x_is_other_ = !x_is_other_;
+    moved_x_id_ = is_moved(args.work) ? 0 : gpu_buffer(*args.work.x.buffer).id();
   }
 }
 
@@ -396,23 +399,26 @@ void WebGpuBackend::ffn_key(const LayerArgs& args) noexcept {
 
 Status WebGpuBackend::run_sparse(const LayerArgs& args, std::span<const ColPart> parts,
                                  uint32_t num_splits) {
-  SKEIN_RETURN_IF_ERROR(make_activation(num_splits, args.dims.num_emb, sums_));
-  Activation sums = sums_;
+  const uint32_t num_tokens = args.batch.num_tokens();
+  const GpuLimits& limits = gpu_->limits();
+  SKEIN_RETURN_IF_ERROR(
+      make_activation(uint64_t{num_tokens} * num_splits, args.dims.num_emb, sums_));
+  SparseSums out{&sums_, num_splits};
   for (const ColPart& part : parts) {
     StepKey key = key_of(StepId::kFfnValue, args.batch);
     key.add(part.weights);
     key.add(part.x);
-    key.add(sums);
+    key.add(sums_);
+    key.add(uint64_t{out.num_splits} << 32 | out.first_split);
     key.add(forms_.ffn_value);
     SKEIN_RETURN_IF_ERROR(core_->kernels.run(key, [&]() -> Result<std::vector<Kernel>> {
       std::vector<Kernel> kernels;
-      SKEIN_ASSIGN_OR_RETURN(Kernel kernel, sparse_kernel(part.weights, part.x, sums,
-                                                          forms_.ffn_value, gpu_->limits()));
+      SKEIN_ASSIGN_OR_RETURN(Kernel kernel, sparse_kernel(part.weights, part.x, num_tokens, out,
+                                                          forms_.ffn_value, limits));
       kernels.push_back(std::move(kernel));
       return kernels;
     }));
-    sums.offset_elems +=
-        sparse_split(part.weights, part.x, gpu_->limits()).num_splits * sums.stride_elems;
+    out.first_split += sparse_split(part.weights, part.x, num_tokens, limits).num_splits;
   }
   pending_splits_ = num_splits;
   return {};
@@ -425,21 +431,19 @@ void WebGpuBackend::ffn_value(const LayerArgs& args) noexcept {
   std::vector<ColPart> several;
   if (!fits_binding(weights, limits)) several = col_parts(weights, args.work.f, limits);
   const std::span<const ColPart> parts = several.empty() ? std::span(&whole, 1) : several;
-  if (args.batch.num_tokens() == 1) {
-    uint32_t num_splits = 0;
-    const bool is_sparse = std::all_of(parts.begin(), parts.end(), [&](const ColPart& part) {
-      const uint32_t count = sparse_split(part.weights, part.x, limits).num_splits;
-      num_splits += count;
-      return count > 0;
-    });
-    if (is_sparse) return record(run_sparse(args, parts, num_splits));
-  }
+  const uint32_t num_tokens = args.batch.num_tokens();
+  uint32_t num_splits = 0;
+  const bool is_sparse = std::all_of(parts.begin(), parts.end(), [&](const ColPart& part) {
+    const uint32_t count = sparse_split(part.weights, part.x, num_tokens, limits).num_splits;
+    num_splits += count;
+    return count > 0;
+  });
+  if (is_sparse) return record(run_sparse(args, parts, num_splits));
   for (const ColPart& part : parts) {
     DenseJob job = {&part.weights, &part.x, &x_of(args.work), Epilogue::kAdd};
     job.is_sparse = true;
     job.form = forms_.ffn_value;
-    record(
-        run_dense(StepId::kFfnValue, "ffn_value", args.batch, {&job, 1}, args.batch.num_tokens()));
+    record(run_dense(StepId::kFfnValue, "ffn_value", args.batch, {&job, 1}, num_tokens));
   }
 }
 

@@ -53,8 +53,13 @@ Result<Places> add_weights_text(const Tensor& tensor, std::string_view job,
                                 uint64_t delta_elems, ShaderValues& values, ShaderText& shader) {
   const DType dtype = tensor.dtype();
   const uint32_t vec = vector_elems(dtype);
-  SKEIN_ASSIGN_OR_RETURN(const std::string offset,
-                         emit_wgsl(tensor.mapping(), fmt::format("offset_{}", job)));
+  const bool names_stride =
+      tensor.layout().kind == LayoutKind::kRowMajor && !is_quantized(dtype) && tensor.rows() > 1;
+  const std::string function = fmt::format("offset_{}", job);
+  SKEIN_ASSIGN_OR_RETURN(
+      const std::string offset,
+      names_stride ? emit_wgsl_by_stride(tensor.mapping(), function, fmt::format("stride_{}", job))
+                   : emit_wgsl(tensor.mapping(), function));
   shader.add_text(offset, "layout " + to_string(tensor.layout()));
   const Bindings::Place place = bindings.weights(codes);
   values.set("J", job);
@@ -67,6 +72,7 @@ Result<Places> add_weights_text(const Tensor& tensor, std::string_view job,
   values.set("PER_WORD", vec / 4);
   values.set("W", place.name);
   Places places = {{"base_JOB", place.offset_bytes / 16}, {"delta_JOB", delta_elems}};
+  if (names_stride) places.emplace_back("stride_JOB", tensor.mapping()(1, 0));
   values.set("SCALED", is_quantized(dtype) ? 1 : 0);
   values.set("IS_F32", dtype == DType::kF32 ? 1 : 0);
   values.set("IS_INT8", dtype == DType::kInt8 ? 1 : 0);

@@ -19,7 +19,8 @@ std::string number(float value);
 // Everything about a tensor that lib/weights.wgsl wants to know, under the name `job`, with its
 // emitted index functions; appended to `shader`. `codes`: all of the tensor, or the part that
 // begins `delta_elems` after it. Returns where the tensor lies in its bindings: base_JOB and
-// scale_base_JOB in sixteen bytes, and delta_JOB, which is taken from every offset.
+// scale_base_JOB in sixteen bytes, delta_JOB, which is taken from every offset, and of a row_major
+// matrix that is not quantized stride_JOB, the distance of its rows.
 Result<Places> add_weights_text(const Tensor& tensor, std::string_view job,
                                 const Bindings& bindings, const ByteRange& codes,
                                 uint64_t delta_elems, ShaderValues& values, ShaderText& shader);

@@ -1,6 +1,13 @@
 // Job {{J}}, matrix times up to sixteen vectors, where four cols of a row lie side by side, or eight rows of a col: {{LANES}}
 // threads share eight rows, each reads four cols of them at a time and keeps the sums of all tokens in registers. x is read as
-// it lies, by all workgroups: what else used workgroup memory would take its place in the cache.
+// it lies, by all workgroups: what else used workgroup memory would take its place in the cache. The weights of the next
+// {{AHEAD}} steps are on their way.
+//!if AHEAD
+fn pair_{{J}}(row: u32, col: u32) -> vec2<u32> {
+  return {{PAIRS}}[pair_base_{{J}} + (offset_{{J}}(row, min(col, cols_{{J}} - 4u)) - delta_{{J}}) / 4u];
+}
+
+//!end
 fn run_{{J}}(group: u32, lane: u32) {
 //!if BY_ROWS
   // Eights of threads side by side have rows side by side, so that together they read longer runs of a col.
@@ -23,10 +30,15 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!if BY_ROWS
   let row = min(first_row, (rows_{{J}} - 1u) / 8u * 8u);
 //!end
-  for (var base = 0u; base < {{COLS}}u; base = base + {{PASS_COLS}}u) {
+//!repeat a AHEAD
+//!repeat r RUN_ROWS
+  var next_{{a}}_{{r}} = pair_{{J}}(row_{{r}}, {{a}}u * {{PASS_COLS}}u + first);
+//!end
+//!end
+  for (var base = 0u; base < cols_{{J}}; base = base + {{PASS_COLS}}u) {
 //!if TAIL
-    let col = min(base + first, {{COLS}}u - 4u);
-    let has_col = base + first < {{COLS}}u;
+    let col = min(base + first, cols_{{J}} - 4u);
+    let has_col = base + first < cols_{{J}};
 //!else
     let col = base + first;
 //!end
@@ -44,7 +56,13 @@ fn run_{{J}}(group: u32, lane: u32) {
 //!end
 //!else
 //!repeat r RUN_ROWS
+//!if AHEAD
+    let cols_{{r}} = vec4<f32>({{DTYPE}}_pair(next_0_{{r}}.x), {{DTYPE}}_pair(next_0_{{r}}.y));
+    next_0_{{r}} = next_1_{{r}};
+    next_1_{{r}} = pair_{{J}}(row_{{r}}, base + {{AHEAD}}u * {{PASS_COLS}}u + first);
+//!else
     let cols_{{r}} = four_{{J}}(row_{{r}}, col);
+//!end
 //!end
 //!end
 //!repeat r RUN_ROWS

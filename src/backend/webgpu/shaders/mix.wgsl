@@ -44,7 +44,7 @@ fn run(group: vec3<u32>, lane: u32) {
     {{OUT_{{c}}}}[{{OUT_OFFSET_{{c}}}}u + token * {{OUT_STRIDE}}u + col] = y + d * mix_{{c}};
 //!end
 //!if SPLITS
-    {{X_OUT}}[{{X_OUT_OFFSET}}u + col] = x;
+    {{X_OUT}}[{{X_OUT_OFFSET}}u + token * {{X_OUT_STRIDE}}u + col] = x;
 //!end
   }
 }

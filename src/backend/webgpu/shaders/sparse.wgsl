@@ -1,7 +1,7 @@
-// Matrix times a vector that is mostly zero, where {{VEC}} rows of a col lie side by side: the cols of zeros are not
+// Matrix times vectors that are mostly zero, where {{VEC}} rows of a col lie side by side: the cols of zeros are not
 // read. A workgroup makes {{GROUP_ROWS}} rows of one of {{SPLITS}} parts of the cols, {{ROUND_COLS}} cols a round: the
 // cols that are not zero are listed in workgroup memory, then {{ROW_LANES}} threads read {{GROUP_ROWS}} rows of one col
-// and {{COL_LANES}} cols are read at once. Every part's sums are stored; what reads x next adds them.
+// and {{COL_LANES}} cols are read at once. Every part's sums of every token are stored; what reads x next adds them.
 //!include lib/reduce.wgsl
 //!include lib/scan.wgsl
 var<workgroup> hot_cols: array<u32, {{ROUND_COLS}}>;
@@ -36,11 +36,11 @@ fn scale_octet(row: u32, block: u32, octet: u32) -> vec4<u32> {
 //!end
 
 // Lists the cols of a round that are not zero, in ascending order; how many they are.
-fn list_hot(begin: u32, end: u32, lane: u32) -> u32 {
+fn list_hot(token: u32, begin: u32, end: u32, lane: u32) -> u32 {
   let col = begin + lane * 4u;
   var x = vec4<f32>();
   if (col < end) {
-    x = {{X}}[{{X_OFFSET}}u + col / 4u];
+    x = {{X}}[{{X_OFFSET}}u + (token * {{X_STRIDE}}u + col) / 4u];
   }
   let is_hot = vec4<u32>(x != vec4<f32>());
   let place = scan_all(is_hot.x + is_hot.y + is_hot.z + is_hot.w, lane);
@@ -77,7 +77,7 @@ fn run(group: vec3<u32>, lane: u32) {
   var sum_{{q}} = vec4<f32>();
 //!end
   for (var begin = split; begin < split_end; begin = begin + {{ROUND_COLS}}u) {
-    let count = list_hot(begin, split_end, lane);
+    let count = list_hot(group.z, begin, split_end, lane);
 //!if SCALED
     // A thread takes whole blocks, so that a block's scales are read once.
     for (var block = col_lane; block < {{ROUND_BLOCKS}}u; block = block + {{COL_LANES}}u) {
@@ -150,7 +150,7 @@ fn run(group: vec3<u32>, lane: u32) {
   }
   if (col_lane == 0u && group.x * {{GROUP_ROWS}}u + row_lane * {{VEC}}u < {{ROWS}}u) {
 //!repeat h PASS_QUADS
-    {{OUT}}[{{OUT_OFFSET}}u + (group.y * {{ROWS}}u + row) / 4u + {{Q_{{p}}_{{h}}}}u] = lane_sums[lane * {{PASS_QUADS}}u + {{h}}u];
+    {{OUT}}[{{OUT_OFFSET}}u + ((group.z * {{ALL_SPLITS}}u + {{FIRST_SPLIT}}u + group.y) * {{ROWS}}u + row) / 4u + {{Q_{{p}}_{{h}}}}u] = lane_sums[lane * {{PASS_QUADS}}u + {{h}}u];
 //!end
   }
   workgroupBarrier();

@@ -1,4 +1,4 @@
-// Quantized matrix times a vector that is mostly zero, where rows of a col lie side by side: a subgroup takes the blocks of
+// Quantized matrix times vectors that are mostly zero, where rows of a col lie side by side: a subgroup takes the blocks of
 // cols that share a scale, {{WARPS}} subgroups in turn; a ballot over {{SUBGROUP}} values of x says which cols are not zero, and only
 // those are read, {{UNROLL}} at a time, {{WORD_ROWS}} rows a thread. A workgroup makes {{GROUP_ROWS}} rows of one of {{SPLITS}} parts of the cols;
 // what reads x next adds the parts. For subgroups of {{SUBGROUP}} threads that are neighbours in the workgroup.
@@ -20,7 +20,7 @@ fn run(group: vec3<u32>, lane: u32) {
   for (var begin = split + warp * {{BLOCK}}u; begin < split_end; begin = begin + {{WARPS}}u * {{BLOCK}}u) {
 //!repeat p BLOCK_PARTS
     let col_{{p}} = begin + {{p}}u * {{SUBGROUP}}u + place;
-    var x_{{p}} = {{X}}[{{X_OFFSET}}u + min(col_{{p}}, {{COLS}}u - 1u)];
+    var x_{{p}} = {{X}}[{{X_OFFSET}}u + group.z * {{X_STRIDE}}u + min(col_{{p}}, {{COLS}}u - 1u)];
     x_{{p}} = select(0.0, x_{{p}}, col_{{p}} < split_end);
 //!end
 //!repeat q WORD_QUADS
@@ -77,7 +77,7 @@ fn run(group: vec3<u32>, lane: u32) {
     }
     let quad = group.x * {{GROUP_QUADS}}u + i;
     if (quad < {{ROWS}}u / 4u) {
-      {{OUT}}[{{OUT_OFFSET}}u + group.y * ({{ROWS}}u / 4u) + quad] = total;
+      {{OUT}}[{{OUT_OFFSET}}u + (group.z * {{ALL_SPLITS}}u + {{FIRST_SPLIT}}u + group.y) * ({{ROWS}}u / 4u) + quad] = total;
     }
   }
 }

@@ -7,7 +7,7 @@ fn input_quad(token: u32, quad: u32) -> vec4<f32> {
   var value = vec4<f32>({{X}}[at], {{X}}[at + 1u], {{X}}[at + 2u], {{X}}[at + 3u]);
 //!end
 //!repeat p SPLITS
-  value = value + {{SUMS}}[{{p}}u * {{COLS}}u / 4u + quad];
+  value = value + {{SUMS}}[(token * {{SPLITS}}u + {{p}}u) * ({{COLS}}u / 4u) + quad];
 //!end
   return value;
 }
@@ -20,7 +20,7 @@ fn input(token: u32, col: u32) -> f32 {
   var value = {{X}}[{{X_OFFSET}}u + token * {{X_STRIDE}}u + col];
 //!end
 //!repeat p SPLITS
-  value = value + {{SUMS}}[({{p}}u * {{COLS}}u + col) / 4u][col % 4u];
+  value = value + {{SUMS}}[((token * {{SPLITS}}u + {{p}}u) * {{COLS}}u + col) / 4u][col % 4u];
 //!end
   return value;
 }
