@@ -143,9 +143,8 @@ void Commands::submit() {
     return;
   }
   is_repeated_ = list_ == last_;
-  const Handle<WGPUCommandBuffer> commands =
-      is_repeated_ && ahead_ ? std::move(ahead_) : encode(list_);
-  ahead_ = {};
+  const bool is_encoded = ahead_ && list_ == ahead_of_;
+  const Handle<WGPUCommandBuffer> commands = is_encoded ? std::move(ahead_) : encode(list_);
   submit_one(commands.get());
   num_dispatches_ += list_.dispatches.size();
   std::swap(list_, last_);
@@ -154,12 +153,14 @@ void Commands::submit() {
 }
 
 void Commands::encode_ahead() {
-  if (is_repeated_ && !ahead_) ahead_ = encode(last_);
+  if (!is_repeated_ || (ahead_ && ahead_of_ == last_)) return;
+  ahead_ = encode(last_);
+  ahead_of_ = last_;
 }
 
 void Commands::forget() {
   ahead_ = {};
-  last_ = {};
+  last_ = ahead_of_ = {};
   is_repeated_ = false;
 }
 

@@ -74,8 +74,11 @@ class Commands {
 
   std::shared_ptr<Gpu> gpu_;
   List list_, last_;
-  bool is_repeated_ = false;         // last_ was the same as the list before it
-  Handle<WGPUCommandBuffer> ahead_;  // of last_
+  bool is_repeated_ = false;  // last_ was the same as the list before it
+  // Encoded and not yet submitted. It is kept while other lists run, since tokens are decoded again
+  // after the next text is read: dropped unsubmitted, the library keeps 120 KB of it (lavapipe).
+  Handle<WGPUCommandBuffer> ahead_;
+  List ahead_of_;
   uint64_t num_dispatches_ = 0;
   std::deque<WGPUSubmissionIndex> in_flight_;
   Clock clock_ = Clock::kOff;

@@ -26,7 +26,12 @@ class GpuBuffer final : public Buffer {
         id_(id),
         device_bytes_(device_bytes),
         on_release_(std::move(on_release)) {}
-  ~GpuBuffer() override { on_release_(id_); }
+  // Its memory goes at once, after what was submitted: released only, it would stay for as long as
+  // the library keeps a command buffer that was never submitted.
+  ~GpuBuffer() override {
+    on_release_(id_);
+    gpu_->api().BufferDestroy(handle_.get());
+  }
 
   WGPUBuffer handle() const noexcept { return handle_.get(); }
   uint64_t id() const noexcept { return id_; }

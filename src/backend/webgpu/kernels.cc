@@ -84,9 +84,9 @@ void Kernels::release(uint64_t buffer_id) {
     const std::vector<uint64_t>& ids = entry.second.buffer_ids;
     return std::find(ids.begin(), ids.end(), buffer_id) != ids.end();
   };
-  if (std::none_of(steps_.begin(), steps_.end(), uses)) return;
-  // What waits to be submitted may use the step's bind groups.
-  commands_.submit();
+  // What waits to be submitted may use the step's bind groups; what is encoded ahead, copies to the
+  // buffer too.
+  if (std::any_of(steps_.begin(), steps_.end(), uses)) commands_.submit();
   commands_.forget();
   std::erase_if(steps_, uses);
 }
