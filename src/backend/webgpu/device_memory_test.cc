@@ -3,6 +3,7 @@
 #include "backend/webgpu/device_memory.h"
 
 #include <gtest/gtest.h>
+#include <hwy/base.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -29,6 +30,7 @@ TEST(DeviceMemory, IsGivenBackAfterRepeatedCommands) {
   auto gpu = webgpu::Gpu::create(std::nullopt);
   SKEIN_NEED_GPU(gpu);
   if (!(*gpu)->limits().is_software) GTEST_SKIP() << "a GPU's memory is not this process's";
+  if (HWY_IS_ASAN) GTEST_SKIP() << "the address sanitizer keeps what is freed";
   if (resident_bytes() == 0) GTEST_SKIP() << "no /proc/self/statm";
   const uint64_t each = webgpu::read_bytes((*gpu)->limits());
   const std::unique_ptr<Backend> backend = make_webgpu_backend_on(*std::move(gpu));
