@@ -275,7 +275,6 @@ Status DenseShader::bind_pairs(const Part& part, ShaderValues& values, Body& bod
   const bool reads_pairs = batch_.num_tokens <= 4 && is_by_cols && !is_quantized(weights.dtype()) &&
                            element_bits(weights.dtype()) == 16;
   values.set("AHEAD", reads_pairs ? 2 : 0);
-  body.places.emplace_back("cols_JOB", weights.cols());
   if (!reads_pairs) return {};
   SKEIN_ASSIGN_OR_RETURN(const Bindings::Place pairs,
                          kernel_.bindings.weights_as(part.codes, "array<vec2<u32>>"));
@@ -368,6 +367,7 @@ Status DenseShader::add_part(const Part& part) {
                                            {"row_begin_JOB", part.row_begin},
                                            {"rows_JOB", part.row_end}});
     if (part.shader == Shader::kFew) {
+      body.places.emplace_back("cols_JOB", weights.cols());
       SKEIN_RETURN_IF_ERROR(bind_pairs(part, values, body));
     }
   }
